@@ -1,0 +1,1 @@
+"""Assumptions: probes with the statement, symmetry and source attached."""

@@ -1,0 +1,1 @@
+"""Data every machine has, and loaders for one's own."""

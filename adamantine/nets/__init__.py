@@ -1,0 +1,1 @@
+"""Networks as frozen dataclasses: fields are the architecture, `init` draws weights, the call is pure."""

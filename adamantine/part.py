@@ -1,0 +1,240 @@
+"""An optimizer is a chain of parts; a part maps one update direction to another.
+
+The direction starts as the gradient and ends as what is subtracted from the weights, so
+`Momentum(0.9) >> Lr(0.1)` is SGD with momentum and reads left to right.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from adamantine.point import Point
+from adamantine.tree import Params
+
+State = Any
+
+# Each group of reparametrizations w -> Q w, and the named groups it contains. All act on the whole
+# parameter vector; "row" and "column" rotate each row or column of each matrix by its own matrix, "layer"
+# each tensor, "left-right" sends a matrix W to L W R'.
+GROUPS: dict[str, frozenset[str]] = {
+    "layer signed permutation": frozenset({"layer signed permutation"}),
+    "signed permutation": frozenset({"signed permutation", "layer signed permutation"}),
+    "row rotation": frozenset({"row rotation"}),
+    "column rotation": frozenset({"column rotation"}),
+    "left-right rotation": frozenset({"left-right rotation"}),
+    "layer rotation": frozenset(
+        {
+            "layer rotation",
+            "row rotation",
+            "column rotation",
+            "left-right rotation",
+            "layer signed permutation",
+        }
+    ),
+}
+GROUPS["rotation"] = frozenset({"rotation", *GROUPS})
+
+
+def holds(symmetry: str) -> frozenset[str]:
+    """Every named group that the declared symmetry contains; `"a & b"` is the union of two, `"none"` empty."""
+    if symmetry == "none":
+        return frozenset()
+    return frozenset().union(*(GROUPS[name] for name in symmetry.split(" & ")))
+
+
+def symmetry_of(groups: frozenset[str]) -> str:
+    """The shortest declaration that holds for exactly these groups."""
+    largest = [g for g in groups if not any(g in GROUPS[h] for h in groups if h != g)]
+    return " & ".join(sorted(largest)) or "none"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One idea of an optimizer. Concrete parts are final frozen dataclasses; fields are hyperparameters.
+
+    `symmetry` names the largest group of reparametrizations the part commutes with (`GROUPS`); the suite
+    checks the claim both ways. `gradients` is how many gradients a step computes beyond the first.
+    """
+
+    symmetry: ClassVar[Any] = "none"
+    gradients: ClassVar[Any] = 0
+
+    def init(self, w: Params) -> State:
+        """State before the first step: nested tuples and dicts of tensors and plain numbers."""
+        return ()
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """Turn the incoming direction `u` into the outgoing one; neither `u` nor `s` is changed in place."""
+        raise NotImplementedError
+
+    def read(self, w: Params, s: State) -> Params:
+        """The weights to evaluate, when they are not the ones being stepped (averaging)."""
+        return w
+
+    def renew(self, s: State, p: Point) -> State:
+        """The objective has changed (new rollout, new target network): what becomes of the state."""
+        return s
+
+    def state_bytes(self, w: Params) -> int:
+        """Bytes of tensors kept between steps for the parameters `w`."""
+        return 0
+
+    def __rshift__(self, other: "Part") -> "Chain":
+        """`a >> b`: the direction passes through `a`, then `b`."""
+        if not isinstance(other, Part):
+            return NotImplemented
+        return Chain((*_parts(self), *_parts(other)))
+
+
+def _parts(x: Part) -> tuple[Part, ...]:
+    return x.parts if isinstance(x, Chain) else (x,)
+
+
+@dataclass(frozen=True)
+class Chain(Part):
+    """Parts applied in order; written `a >> b`."""
+
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def symmetry(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What every part commutes with."""
+        return _common(self.parts)
+
+    @property
+    def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Sum over the parts."""
+        return sum(x.gradients for x in self.parts)
+
+    def init(self, w: Params) -> State:
+        """One state per part."""
+        return tuple(x.init(w) for x in self.parts)
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """Pass `u` through every part."""
+        new = []
+        for x, sx in zip(self.parts, s, strict=True):
+            u, sx = x.update(u, sx, p)
+            new.append(sx)
+        return u, tuple(new)
+
+    def read(self, w: Params, s: State) -> Params:
+        """Pass `w` through every part's `read`."""
+        for x, sx in zip(self.parts, s, strict=True):
+            w = x.read(w, sx)
+        return w
+
+    def renew(self, s: State, p: Point) -> State:
+        """Renew every part."""
+        return tuple(x.renew(sx, p) for x, sx in zip(self.parts, s, strict=True))
+
+    def state_bytes(self, w: Params) -> int:
+        """Sum over the parts."""
+        return sum(x.state_bytes(w) for x in self.parts)
+
+    def __repr__(self) -> str:
+        """`a >> b`, the expression that builds it."""
+        return " >> ".join(map(repr, self.parts)) if len(self.parts) > 1 else f"Chain({self.parts!r})"
+
+
+@dataclass(frozen=True)
+class Route(Part):
+    """`yes` for the tensors that the named function `where(name, tensor)` accepts, `no` for the rest."""
+
+    where: Callable[[str, Tensor], bool]
+    yes: Part
+    no: Part
+
+    @property
+    def symmetry(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What both commute with and acts within single tensors."""
+        within = GROUPS["layer rotation"]
+        return symmetry_of(holds(self.yes.symmetry) & holds(self.no.symmetry) & within)
+
+    @property
+    def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Sum over both."""
+        return self.yes.gradients + self.no.gradients
+
+    def _halves(self, a: Params, w: Params) -> tuple[Params, Params]:
+        yes = {k: x for k, x in a.items() if self.where(k, w[k])}
+        return yes, {k: x for k, x in a.items() if k not in yes}
+
+    def init(self, w: Params) -> State:
+        """A state for each side."""
+        yes, no = self._halves(w, w)
+        return self.yes.init(yes), self.no.init(no)
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """Each side sees only its own tensors of `u`; both see the whole point."""
+        yes, no = self._halves(u, p.w)
+        a, sy = self.yes.update(yes, s[0], p) if yes else (yes, s[0])
+        b, sn = self.no.update(no, s[1], p) if no else (no, s[1])
+        return {k: a[k] if k in a else b[k] for k in u}, (sy, sn)
+
+    def read(self, w: Params, s: State) -> Params:
+        """Each side reads its own tensors."""
+        yes, no = self._halves(w, w)
+        a, b = self.yes.read(yes, s[0]), self.no.read(no, s[1])
+        return {k: a[k] if k in a else b[k] for k in w}
+
+    def renew(self, s: State, p: Point) -> State:
+        """Renew both sides."""
+        return self.yes.renew(s[0], p), self.no.renew(s[1], p)
+
+    def state_bytes(self, w: Params) -> int:
+        """Sum over both sides."""
+        yes, no = self._halves(w, w)
+        return self.yes.state_bytes(yes) + self.no.state_bytes(no)
+
+
+@dataclass(frozen=True)
+class Until(Part):
+    """`first` up to a fraction of training, then `second` from a fresh state."""
+
+    fraction: float
+    first: Part
+    second: Part
+
+    @property
+    def symmetry(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What both commute with."""
+        return _common((self.first, self.second))
+
+    @property
+    def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The dearer of the two."""
+        return max(self.first.gradients, self.second.gradients)
+
+    def init(self, w: Params) -> State:
+        """The first part's state."""
+        return (0, self.first.init(w))
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """Switch when `step >= fraction * steps`."""
+        stage, inner = s
+        if p.step < self.fraction * p.steps:
+            u, inner = self.first.update(u, inner, p)
+            return u, (0, inner)
+        if stage == 0:
+            inner = self.second.init({k: p.w[k] for k in u})
+        u, inner = self.second.update(u, inner, p)
+        return u, (1, inner)
+
+    def read(self, w: Params, s: State) -> Params:
+        """As the part now in charge reads."""
+        return (self.second if s[0] else self.first).read(w, s[1])
+
+    def renew(self, s: State, p: Point) -> State:
+        """Renew the part now in charge."""
+        return s[0], (self.second if s[0] else self.first).renew(s[1], p)
+
+    def state_bytes(self, w: Params) -> int:
+        """The larger of the two."""
+        return max(self.first.state_bytes(w), self.second.state_bytes(w))
+
+
+def _common(parts: tuple[Part, ...]) -> str:
+    return symmetry_of(GROUPS["rotation"].intersection(*(holds(x.symmetry) for x in parts)))

@@ -1,0 +1,192 @@
+"""The two nouns everything else is written in: a `Task` to minimise and a `Point` where we stand.
+
+A task says what the loss is; a point answers questions about it (value, gradient, curvature) lazily,
+remembers the answers, and counts what they cost. Optimizers and probes see points and nothing else.
+Symbols: `w` weights, `g` gradient, `u` update, `s` optimizer state, `p` point.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from adamantine.tree import Params
+
+Batch = Any
+Draw = Callable[[Params], Batch]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What is minimised. Implementations are frozen dataclasses: their fields are their identity.
+
+    Optional: `splits = False` where the loss of one example depends on the others in the batch
+    (BatchNorm in training); `fingerprint() -> str` where the data are not determined by the fields;
+    `samples(w) -> dict[str, Tensor]` of images `[N, H, W]` that a report can show.
+    """
+
+    def init(self, rng: torch.Generator) -> Params:
+        """Draw initial parameters."""
+        ...
+
+    def source(self, rng: torch.Generator) -> Draw:
+        """Open a stream of batches; the draw may depend on the weights, as it does in RL.
+
+        All randomness comes from `rng`. A stream with other state of its own (a position in an epoch)
+        has `state_dict()` and `load_state_dict()`, so that a run can be resumed.
+        """
+        ...
+
+    def losses(self, w: Params, batch: Batch) -> Tensor:
+        """One loss per example, `[B]`; their mean is the loss. Pure, twice differentiable in `w`."""
+        ...
+
+    def score(self, w: Params) -> dict[str, float]:
+        """What people care about (accuracy, held-out loss), on data the training never sees."""
+        ...
+
+
+def stream(seed: int | str, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Independent randomness for each named purpose: a generator seeded by hashing `(seed, name)`."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Weights `w` and a batch, at `step` of `steps` of training `task`.
+
+    `u` and `s` are the update about to be applied and the optimizer's state, once they are known.
+    `cost` counts oracle calls (`grad`, `hvp`, `each_grad`); `notes` is carried from one measured point
+    to the next, so that a probe can start from what it found before.
+    """
+
+    task: Task
+    w: Params
+    batch: Batch
+    step: int = 0
+    steps: int = 1
+    seed: int | str = 0
+    u: Params | None = None
+    s: Any = None
+    cost: Counter = field(default_factory=Counter, repr=False, compare=False)
+    notes: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def loss(self) -> Tensor:
+        """Mean loss over the batch, a scalar without history."""
+        return self._value_grad()[0]
+
+    @property
+    def grad(self) -> Params:
+        """Gradient of the mean loss; zero for a parameter that took no part."""
+        return self._value_grad()[1]
+
+    def _value_grad(self) -> tuple[Tensor, Params]:
+        if "value_grad" not in self.memo:
+            self.cost["grad"] += 1
+            w = {k: x.detach().requires_grad_() for k, x in self.w.items()}
+            value = self.task.losses(w, self.batch).mean()
+            grads = torch.autograd.grad(value, list(w.values()), allow_unused=True)
+            self.memo["value_grad"] = value.detach(), _filled(w, grads)
+        return self.memo["value_grad"]
+
+    def hvp(self, v: Params) -> Params:
+        """Hessian-vector product `H v` of the mean loss, by double backward.
+
+        The graph of the gradient is built at the first product and kept with the point, so that each
+        further product costs one backward pass through it.
+        """
+        self.cost["hvp"] += 1
+        w, grads = self._gradient_graph()
+        live = [k for k, g in grads.items() if g is not None and g.requires_grad]
+        if not live:
+            return {k: torch.zeros_like(x) for k, x in w.items()}
+        out = torch.autograd.grad(
+            [grads[k] for k in live],
+            list(w.values()),
+            grad_outputs=[v[k] for k in live],
+            retain_graph=True,
+            allow_unused=True,
+        )
+        return _filled(w, out)
+
+    def _gradient_graph(self) -> tuple[Params, dict[str, Tensor | None]]:
+        if "graph" not in self.memo:
+            w = {k: x.detach().requires_grad_() for k, x in self.w.items()}
+            # The fused attention kernels have no second derivative.
+            with sdpa_kernel(SDPBackend.MATH):
+                value = self.task.losses(w, self.batch).mean()
+            grads = torch.autograd.grad(
+                value, list(w.values()), create_graph=True, allow_unused=True
+            )
+            self.memo["graph"] = w, dict(zip(w, grads, strict=True))
+        return self.memo["graph"]
+
+    def each_grad(self) -> Params:
+        """Gradient of every example, stacked along a new first axis `[B, ...]`.
+
+        Raises ValueError where the task's loss does not split by example.
+        """
+        if not getattr(self.task, "splits", True):
+            raise ValueError(
+                f"{type(self.task).__name__}: its loss does not split by example (BatchNorm in training "
+                "couples the batch), so per-example gradients have no meaning; use group or layer "
+                "normalization instead."
+            )
+        self.cost["each_grad"] += 1
+        w = {k: x.detach() for k, x in self.w.items()}
+
+        def one(example: Batch) -> Params:
+            single = torch.utils._pytree.tree_map(lambda x: x[None], example)
+            return torch.func.grad(lambda w: self.task.losses(w, single).sum())(w)
+
+        with sdpa_kernel(SDPBackend.MATH):
+            return torch.func.vmap(one)(self.batch)
+
+    def at(self, w: Params) -> "Point":
+        """The same batch, seen from other weights."""
+        return replace(self, w=w, u=None, s=None, memo={})
+
+    def on(self, batch: Batch) -> "Point":
+        """The same weights, seen on other data."""
+        return replace(self, batch=batch, memo={})
+
+    def given(self, grad: Params, w: Params | None = None) -> "Point":
+        """The same point with `grad` standing in for the gradient, and `w`, if given, for the weights.
+
+        The loss stays the one measured here; it is computed only if somebody asks.
+        """
+        memo = {"value_grad": _Standing(self, grad)}
+        return replace(self, w=self.w if w is None else w, memo=memo)
+
+    def after(self, u: Params, s: Any) -> "Point":
+        """The same point, once the optimizer has answered with the update `u` and its state `s`."""
+        return replace(self, u=u, s=s)
+
+    def rng(self, name: str) -> torch.Generator:
+        """Randomness that depends on the run's seed, the step and the purpose, and on nothing else."""
+        return stream(self.seed, f"{name}/{self.step}")
+
+
+class _Standing:
+    """The pair (loss, gradient) of a point whose gradient was replaced."""
+
+    def __init__(self, point: Point, grad: Params) -> None:
+        self.point, self.grad = point, grad
+
+    def __getitem__(self, i: int) -> Any:
+        return self.grad if i else self.point.loss
+
+
+def _filled(w: Params, grads: tuple[Tensor | None, ...]) -> Params:
+    return {
+        k: torch.zeros_like(x) if g is None else g.detach()
+        for (k, x), g in zip(w.items(), grads, strict=True)
+    }

@@ -1,0 +1,1 @@
+"""Figures and the page: shows findings, never computes them."""

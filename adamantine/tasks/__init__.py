@@ -1,0 +1,1 @@
+"""Things to minimise: one family a file."""
