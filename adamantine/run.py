@@ -1,0 +1,159 @@
+"""One training run: the package's only training loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from adamantine import tree
+from adamantine.part import Part
+from adamantine.point import Point, Task, stream
+
+Probe = Callable[[Point], float | dict[str, float]]
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number: `name` had `value` at `step`."""
+
+    step: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """Training left the finite numbers at `step`; `why` is a sentence."""
+
+    step: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything needed to go on from `step`: nested tuples and dicts of tensors and plain numbers."""
+
+    step: int
+    state: dict[str, Any] = field(repr=False)
+
+
+Event = Row | Diverged | Checkpoint
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that determines a result. Two equal runs give equal rows.
+
+    `role` keeps tuning apart from reporting: seed 0 of role "tune" shares no randomness with seed 0 of
+    role "report". Every `every` steps the mean training loss since the last row and every probe are
+    recorded; every `score_every` steps (0: only at the end) the task's score.
+    """
+
+    task: Task
+    optimizer: Part
+    steps: int = 100
+    seed: int = 0
+    role: str = "report"
+    every: int = 10
+    score_every: int = 0
+    probes: tuple[Probe, ...] = ()
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse what could not run."""
+        if self.role not in ("tune", "report"):
+            raise ValueError(f'Run: role {self.role!r} is not one of "tune" and "report".')
+        if self.steps < 1 or self.every < 1 or self.score_every < 0:
+            raise ValueError("Run: steps and every are at least 1, score_every at least 0.")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"Run: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}.")
+        if not isinstance(self.optimizer, Part):
+            raise TypeError(
+                f"Run: optimizer {self.optimizer!r} is not a Part; give a composition such as "
+                "`Momentum(0.9) >> Lr(0.1)`."
+            )
+
+    def events(
+        self,
+        start: Checkpoint | None = None,
+        device: str = "cpu",
+        checkpoint_every: float = math.inf,
+    ) -> Iterator[Event]:
+        """Train from `start` (or from the beginning), yielding rows as they are measured.
+
+        A `Checkpoint` is yielded every `checkpoint_every` seconds; `Diverged`, if it comes, is the last
+        event. Resumed training is bit-equal to uninterrupted training on the same machine.
+        """
+        dtype, seed = DTYPES[self.dtype], f"{self.role}/{self.seed}"
+        rng = stream(seed, "data")
+        draw = self.task.source(rng)
+        if start is None:
+            w = tree.place(self.task.init(stream(seed, "init")), device, dtype)
+            s, first, notes, window = self.optimizer.init(w), 0, {}, (0.0, 0)
+        else:
+            held = tree.place(start.state, device)
+            w, s, notes, window = held["w"], held["s"], held["notes"], tuple(held["window"])
+            first = start.step
+            rng.set_state(start.state["rng"].cpu())
+            if start.state["draw"] is not None:
+                draw.load_state_dict(start.state["draw"])  # pyright: ignore[reportFunctionMemberAccess]
+        clock = time.monotonic()
+        for step in range(first, self.steps):
+            if time.monotonic() - clock > checkpoint_every:
+                clock = time.monotonic()
+                own = draw.state_dict() if hasattr(draw, "state_dict") else None  # pyright: ignore
+                held = {"w": w, "s": s, "notes": notes, "window": window, "rng": rng.get_state(), "draw": own}
+                yield Checkpoint(step, held)
+            batch = tree.place(draw(w), device, dtype)
+            p = Point(self.task, w, batch, step, self.steps, seed, notes=notes)
+            u, s = self.optimizer.update(p.grad, s, p)
+            loss = float(p.loss)
+            if not math.isfinite(loss):
+                yield Diverged(step, f"the training loss became {loss} at step {step}")
+                return
+            window = window[0] + loss, window[1] + 1
+            if step % self.every == 0 or step == self.steps - 1:
+                yield Row(step, "loss", window[0] / window[1])
+                window = 0.0, 0
+                yield from _measure(self.probes, p.after(u, s))
+            if self.score_every and step and step % self.score_every == 0:
+                yield from _score(self.task, self.optimizer.read(w, s), step)
+            w = tree.add(w, u, -1.0)
+        if not math.isfinite(float(tree.norm(w))):
+            yield Diverged(self.steps, f"a weight was no longer finite after step {self.steps - 1}")
+            return
+        yield from _score(self.task, self.optimizer.read(w, s), self.steps)
+
+    def final(self, device: str = "cpu") -> tree.Params:
+        """Train again and return the weights to evaluate: for samples and figures, not for numbers."""
+        dtype, seed = DTYPES[self.dtype], f"{self.role}/{self.seed}"
+        draw = self.task.source(stream(seed, "data"))
+        w = tree.place(self.task.init(stream(seed, "init")), device, dtype)
+        s = self.optimizer.init(w)
+        for step in range(self.steps):
+            p = Point(self.task, w, tree.place(draw(w), device, dtype), step, self.steps, seed)
+            u, s = self.optimizer.update(p.grad, s, p)
+            w = tree.add(w, u, -1.0)
+        return self.optimizer.read(w, s)
+
+
+def _measure(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
+    for probe in probes:
+        out = probe(p)
+        named = out if isinstance(out, dict) else {_name(probe): out}
+        for name, value in named.items():
+            yield Row(p.step, name, float(value))
+
+
+def _name(probe: Probe) -> str:
+    return getattr(probe, "__name__", type(probe).__name__)
+
+
+def _score(task: Task, w: tree.Params, step: int) -> Iterator[Row]:
+    for name, value in task.score(w).items():
+        yield Row(step, name, float(value))
