@@ -36,6 +36,11 @@ def size(a: Params) -> int:
     return sum(x.numel() for x in a.values())
 
 
+def size_bytes(a: Params) -> int:
+    """How many bytes they take."""
+    return sum(x.numel() * x.element_size() for x in a.values())
+
+
 def flat(a: Params) -> Tensor:
     """All coordinates as one vector, in key order."""
     return torch.cat([x.reshape(-1) for x in a.values()])
