@@ -1,5 +1,6 @@
 """Named optimizers: each a composition that prints as such."""
 
+from adamantine.optim.basis import Eigenbasis
 from adamantine.optim.decay import Decay
 from adamantine.optim.lion import Lion
 from adamantine.optim.lr import Lr
@@ -82,3 +83,8 @@ def adalayer(lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999) -> Part
 def adam_mini(lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999) -> Part:
     """One second moment an output neuron, the blocks of arXiv:2406.16793 apart from its attention heads."""
     return adamw(lr, beta1, beta2, shape="row")
+
+
+def soap(lr: float = 3e-3, beta1: float = 0.95, beta2: float = 0.95, every: int = 10, decay: float = 0.0) -> Part:
+    """Adam's second moment in Shampoo's eigenbasis (arXiv:2409.11321)."""
+    return _finish(Ema(beta1) >> Eigenbasis(Rms(beta2), every=every), lr, decay, Constant())

@@ -1,0 +1,23 @@
+"""scikit-learn's handwritten digits: 1,797 images of 8 by 8 (Alpaydin & Kaynak 1998)."""
+
+import functools
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from adamantine.point import stream
+
+
+@functools.lru_cache(maxsize=1)
+def split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`(train x, train y, test x, test y)`: images `[N, 8, 8]` in [-1, 1], the same stratified fifth held out always."""
+    data = load_digits()
+    x = torch.tensor(data.images, dtype=torch.float32) / 8 - 1
+    y = torch.tensor(data.target, dtype=torch.int64)
+    test = torch.zeros(len(y), dtype=torch.bool)
+    for label in range(10):
+        members = torch.nonzero(y == label).flatten()
+        order = torch.randperm(len(members), generator=stream(label, "digits split"))
+        test[members[order[: len(members) // 5]]] = True
+    return x[~test], y[~test], x[test], y[test]
