@@ -45,7 +45,8 @@ def _canonical(x: Any, modules: dict[str, ModuleType], where: str) -> str:
             for f in dataclasses.fields(x)
             if f.compare
         )
-        print_of_data = f"#{x.fingerprint()}" if hasattr(x, "fingerprint") else ""
+        fingerprint = getattr(x, "fingerprint", None)
+        print_of_data = f"#{fingerprint()}" if fingerprint else ""
         return f"{kind.__module__}.{kind.__qualname__}({body}){print_of_data}"
     if isinstance(x, (tuple, list)):
         return "(" + ",".join(_canonical(y, modules, f"{where}[{i}]") for i, y in enumerate(x)) + ")"
@@ -90,7 +91,9 @@ def _own(module: ModuleType) -> bool:
 def _reached(modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
     """The modules and everything of one's own that they import, however deep."""
     seen: dict[str, ModuleType] = {}
-    todo = [sys.modules["adamantine.run"], *modules.values()] if "adamantine.run" in sys.modules else [*modules.values()]
+    todo = (
+        [sys.modules["adamantine.run"], *modules.values()] if "adamantine.run" in sys.modules else [*modules.values()]
+    )
     while todo:
         module = todo.pop()
         if module.__name__ in seen:
@@ -107,7 +110,7 @@ def _stamp(module: ModuleType) -> int:
     return os.stat(str(module.__file__)).st_mtime_ns
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _imports(file: str, _stamp: int) -> tuple[str, ...]:
     names = []
     for node in ast.walk(ast.parse(Path(file).read_text())):
@@ -123,7 +126,7 @@ def source_hash(module: ModuleType) -> str:
     return _source_hash(str(module.__file__), _stamp(module))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _source_hash(file: str, _stamp: int) -> str:
     syntax = ast.parse(Path(file).read_text())
     for node in ast.walk(syntax):

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
 
 from adamantine.tree import Params
 
@@ -105,11 +106,11 @@ class Point:
         """
         self.cost["hvp"] += 1
         w, grads = self._gradient_graph()
-        live = [k for k, g in grads.items() if g is not None and g.requires_grad]
+        live = {k: g for k, g in grads.items() if g is not None and g.requires_grad}
         if not live:
             return {k: torch.zeros_like(x) for k, x in w.items()}
         out = torch.autograd.grad(
-            [grads[k] for k in live],
+            list(live.values()),
             list(w.values()),
             grad_outputs=[v[k] for k in live],
             retain_graph=True,
@@ -123,10 +124,9 @@ class Point:
             # The fused attention kernels have no second derivative.
             with sdpa_kernel(SDPBackend.MATH):
                 value = self.task.losses(w, self.batch).mean()
-            grads = torch.autograd.grad(
-                value, list(w.values()), create_graph=True, allow_unused=True
-            )
-            self.memo["graph"] = w, dict(zip(w, grads, strict=True))
+            grads = torch.autograd.grad(value, list(w.values()), create_graph=True, allow_unused=True)
+            held: dict[str, Tensor | None] = dict(zip(w, grads, strict=True))
+            self.memo["graph"] = w, held
         return self.memo["graph"]
 
     def each_grad(self) -> Params:
@@ -144,7 +144,7 @@ class Point:
         w = {k: x.detach() for k, x in self.w.items()}
 
         def one(example: Batch) -> Params:
-            single = torch.utils._pytree.tree_map(lambda x: x[None], example)
+            single = tree_map(lambda x: x[None], example)
             return torch.func.grad(lambda w: self.task.losses(w, single).sum())(w)
 
         with sdpa_kernel(SDPBackend.MATH):
@@ -186,7 +186,4 @@ class _Standing:
 
 
 def _filled(w: Params, grads: tuple[Tensor | None, ...]) -> Params:
-    return {
-        k: torch.zeros_like(x) if g is None else g.detach()
-        for (k, x), g in zip(w.items(), grads, strict=True)
-    }
+    return {k: torch.zeros_like(x) if g is None else g.detach() for (k, x), g in zip(w.items(), grads, strict=True)}

@@ -174,5 +174,5 @@ def bootstrap_ranks(
 
 def kendall(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     """Kendall's tau-b and its two-sided p-value."""
-    out = scipy_stats.kendalltau(x, y)
-    return float(out.statistic), float(out.pvalue)
+    tau, p = scipy_stats.kendalltau(x, y)
+    return float(tau), float(p)

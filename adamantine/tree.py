@@ -26,9 +26,7 @@ def dot(a: Params, b: Params) -> Tensor:
 
 def norm(a: Params, p: float = 2) -> Tensor:
     """The `p`-norm of all coordinates taken as one vector."""
-    return torch.linalg.vector_norm(
-        torch.stack([torch.linalg.vector_norm(x, p) for x in a.values()]), p
-    )
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x, p) for x in a.values()]), p)
 
 
 def size(a: Params) -> int:

@@ -11,10 +11,10 @@ from adamantine.point import stream
 
 @functools.lru_cache(maxsize=1)
 def split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`(train x, train y, test x, test y)`: images `[N, 8, 8]` in [-1, 1], the same stratified fifth held out always."""
-    data = load_digits()
-    x = torch.tensor(data.images, dtype=torch.float32) / 8 - 1
-    y = torch.tensor(data.target, dtype=torch.int64)
+    """`(train x, train y, test x, test y)`: images `[N, 8, 8]` in [-1, 1], always the same stratified fifth held out."""
+    images, labels = load_digits(return_X_y=True)
+    x = torch.tensor(images, dtype=torch.float32).reshape(-1, 8, 8) / 8 - 1
+    y = torch.tensor(labels, dtype=torch.int64)
     test = torch.zeros(len(y), dtype=torch.bool)
     for label in range(10):
         members = torch.nonzero(y == label).flatten()

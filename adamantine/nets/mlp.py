@@ -1,5 +1,6 @@
 """A multilayer perceptron."""
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +27,7 @@ class Mlp:
     def init(self, rng: torch.Generator) -> Params:
         """Weights of variance `2 / fan-in` (He et al., arXiv:1502.01852), the head `1 / fan-in`; biases zero."""
         w, sizes = {}, self.sizes
-        for i, (n, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (n, m) in enumerate(itertools.pairwise(sizes)):
             name = f"layer{i}" if i < self.depth else "head"
             gain = 2.0 if i < self.depth else 1.0
             w[f"{name}.weight"] = torch.randn(m, n, generator=rng) * (gain / n) ** 0.5

@@ -1,60 +1,58 @@
-"""Clipping by the global norm (Pascanu et al. 2013, arXiv:1211.5063)."""
+"""Clipping by the global norm (Pascanu et al., arXiv:1211.5063), as `torch.nn.utils.clip_grad_norm_` does it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import torch
-
-from adamantine import tree
-from adamantine.optim.lr import Lr
-from adamantine.part import Part, State
+from adamantine.optim import limits
+from adamantine.part import Chain, Part, State
 from adamantine.point import Point
-from adamantine.tree import Params
+from adamantine.tree import Params, each, norm
 
 
 @dataclass(frozen=True)
 class Clip(Part):
-    """`inner` sees the gradient scaled by `min(1, norm / (|g| + 1e-6))`, as after torch's `clip_grad_norm_`.
+    """Run `inner` on a gradient scaled by `min(1, norm / (|u| + 1e-6))`, `|u|` over all tensors it is given.
 
-    A wrapper, because parts inside read the gradient itself (the second moment does), not only the direction.
+    A wrapper, because parts such as `Rms` look at the raw gradient and not at the direction: the same factor
+    scales both, so that `Clip(1.0, adamw(1e-3))` is torch's loop with clipping before the step. Without
+    `inner` only the direction is clipped.
     """
 
     norm: float = 1.0
-    inner: Part = field(default_factory=Lr)
+    inner: Part = Chain()
 
     def __post_init__(self) -> None:
-        """Refuse a norm that is not positive."""
-        if not self.norm > 0:
-            raise ValueError(f"Clip: norm is {self.norm}; it must be positive.")
+        limits.positive(self, norm=self.norm)
+        limits.part(self, inner=self.inner)
 
     @property
     def symmetry(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The norm is rotation-invariant, so `inner` decides."""
+        """The inner part's; the norm itself commutes with every rotation."""
         return self.inner.symmetry
 
     @property
     def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As `inner`."""
+        """The inner part's."""
         return self.inner.gradients
 
     def init(self, w: Params) -> State:
-        """`inner`'s state."""
+        """The inner part's."""
         return self.inner.init(w)
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """Scale the gradient, then let `inner` answer."""
-        factor = torch.clamp(self.norm / (tree.norm(p.grad) + 1e-6), max=1.0)
-        g = tree.each(lambda x: x * factor, p.grad)
-        v = g if u is p.grad else tree.each(lambda x: x * factor, u)
-        return self.inner.update(v, s, p.given(g))
+        """What the inner part makes of the clipped direction, at a point whose gradient is scaled alike."""
+        factor = (self.norm / (norm(u) + 1e-6)).clamp(max=1.0)
+        clipped = each(lambda x: x * factor, u)
+        grad = clipped if u is p.grad else each(lambda x: x * factor, p.grad)
+        return self.inner.update(clipped, s, p.given(grad))
 
     def read(self, w: Params, s: State) -> Params:
-        """As `inner` reads."""
+        """As the inner part reads."""
         return self.inner.read(w, s)
 
     def renew(self, s: State, p: Point) -> State:
-        """Renew `inner`."""
+        """As the inner part renews."""
         return self.inner.renew(s, p)
 
     def state_bytes(self, w: Params) -> int:
-        """As `inner`."""
+        """The inner part's."""
         return self.inner.state_bytes(w)

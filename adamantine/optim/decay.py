@@ -1,25 +1,29 @@
-"""Decoupled weight decay (Loshchilov & Hutter, arXiv:1711.05101)."""
+"""Weight decay added to the direction: decoupled (Loshchilov & Hutter, arXiv:1711.05101) when it comes last."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from adamantine import tree
+from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
-from adamantine.tree import Params
+from adamantine.tree import Params, add
 
 
 @dataclass(frozen=True)
 class Decay(Part):
-    """Add `rate * w` to the direction; put before `Lr`, the weights shrink by `lr * rate` a step, as in torch's AdamW."""
+    """`u + rate * w`.
+
+    Right before `Lr(lr)` it subtracts `lr * rate * w`, decoupled as in `torch.optim.AdamW`; at the start of
+    a chain it is the gradient of the penalty `rate / 2 * |w|^2` for `u`, though `Rms` goes on seeing the raw
+    gradient.
+    """
 
     rate: float = 0.01
-    symmetry = "rotation"
+    symmetry: ClassVar[str] = "rotation"
 
     def __post_init__(self) -> None:
-        """Refuse a negative rate."""
-        if self.rate < 0:
-            raise ValueError(f"Decay: rate is {self.rate}; it must not be negative.")
+        limits.nonnegative(self, rate=self.rate)
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """`u + rate w`."""
-        return tree.add(u, p.w, self.rate), s
+        """`u + rate * w`."""
+        return (add(u, p.w, self.rate) if self.rate else u), s

@@ -1,38 +1,51 @@
-"""Lion: the sign of an interpolation between momentum and gradient (Chen et al., arXiv:2302.06675)."""
+"""Lion (Chen et al., arXiv:2302.06675): the sign of a short average of gradients, remembered by a long one."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from adamantine import tree
-from adamantine.optim.momentum import fraction
+from adamantine.optim import limits
+from adamantine.optim.decay import Decay
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import bytes_of
+from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
-from adamantine.tree import Params
+from adamantine.tree import Params, each
 
 
 @dataclass(frozen=True)
 class Lion(Part):
-    """`sign(beta1 m + (1 - beta1) u)`; then `m <- beta2 m + (1 - beta2) u`."""
+    """`sign(beta1 m + (1 - beta1) u)`, after which `m <- beta2 m + (1 - beta2) u`."""
 
     beta1: float = 0.9
     beta2: float = 0.99
-    symmetry = "signed permutation"
+    symmetry: ClassVar[str] = "signed permutation"
 
     def __post_init__(self) -> None:
-        """Refuse betas outside [0, 1)."""
-        fraction("Lion", "beta1", self.beta1)
-        fraction("Lion", "beta2", self.beta2)
+        limits.betas(self, beta1=self.beta1, beta2=self.beta2)
 
     def init(self, w: Params) -> State:
-        """`m`, zero."""
-        return tree.each(torch.zeros_like, w)
+        """`m = 0`."""
+        return each(torch.zeros_like, w)
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """The sign first, with the old momentum; then the momentum."""
-        out = tree.each(lambda m, x: m.lerp(x, 1 - self.beta1).sign(), s, u)
-        return out, tree.each(lambda m, x: m.lerp(x, 1 - self.beta2), s, u)
+        """The sign of the interpolation."""
+        out = {k: torch.lerp(s[k], x, 1 - self.beta1).sign_() for k, x in u.items()}
+        return out, {k: torch.lerp(s[k], x, 1 - self.beta2) for k, x in u.items()}
 
     def state_bytes(self, w: Params) -> int:
-        """One number a coordinate."""
-        return tree.size_bytes(w)
+        """One copy of the weights."""
+        return bytes_of(w)
+
+
+def lion(
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    decay: float = 0.0,
+    schedule: Schedule = Constant(),
+) -> Part:
+    """`Lion >> Decay >> Lr`, the decay decoupled as in the paper."""
+    return Lion(beta1, beta2) >> Decay(decay) >> Lr(lr, schedule)

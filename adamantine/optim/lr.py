@@ -1,9 +1,9 @@
-"""The learning rate, the last part of most chains."""
+"""The learning rate: the last part of nearly every chain."""
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
-from adamantine import tree
+from adamantine.optim import limits
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -12,18 +12,20 @@ from adamantine.tree import Params
 
 @dataclass(frozen=True)
 class Lr(Part):
-    """Multiply by `size * schedule(step, steps)`."""
+    """`size * schedule(step, steps) * u`, with the step counted from zero by the point."""
 
-    size: float = 0.1
-    schedule: Schedule = field(default_factory=Constant)
-    symmetry = "rotation"
+    size: float
+    schedule: Schedule = Constant()
+    symmetry: ClassVar[str] = "rotation"
 
     def __post_init__(self) -> None:
-        """Refuse a rate that is not a positive number."""
-        if not (self.size > 0 and math.isfinite(self.size)):
-            raise ValueError(f"Lr: size is {self.size}; a learning rate is a positive number.")
+        limits.nonnegative(self, size=self.size)
+        if not callable(self.schedule):
+            raise TypeError(
+                f"Lr: schedule is {self.schedule!r}, but must map (step, steps) to a factor; give Cosine(), say."
+            )
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """Scale every coordinate alike."""
-        factor = self.size * self.schedule(p.step, p.steps)
-        return tree.each(lambda x: factor * x, u), s
+        """The scaled direction."""
+        rate = self.size * self.schedule(p.step, p.steps)
+        return {k: x * rate for k, x in u.items()}, s

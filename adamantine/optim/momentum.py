@@ -1,70 +1,84 @@
-"""Momentum: heavy ball (Polyak 1964), Nesterov's form (Sutskever et al. 2013), and the EMA of Adam (arXiv:1412.6980)."""
+"""First moments: heavy-ball momentum (Polyak 1964), Nesterov's form of it (Sutskever et al. 2013), and the
+exponential moving average with bias correction (Kingma & Ba, arXiv:1412.6980; Dozat 2016 for its look-ahead).
+"""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from adamantine import tree
+from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
-from adamantine.tree import Params
+from adamantine.tree import Params, each
+
+
+def bytes_of(w: Params) -> int:
+    """Bytes of one full copy of `w`."""
+    return sum(x.numel() * x.element_size() for x in w.values())
 
 
 @dataclass(frozen=True)
 class Momentum(Part):
-    """Heavy ball: `m <- beta m + u`; the direction is `m`, or `u + beta m` with `nesterov`."""
+    """Heavy ball: `m <- beta m + u`, passed on; with `nesterov`, `u + beta m` is passed on instead.
+
+    The direction grows by up to `1 / (1 - beta)`: the sum, as in `torch.optim.SGD`, not the average.
+    """
 
     beta: float = 0.9
     nesterov: bool = False
-    symmetry = "rotation"
+    symmetry: ClassVar[str] = "rotation"
 
     def __post_init__(self) -> None:
-        """Refuse a beta outside [0, 1)."""
-        fraction("Momentum", "beta", self.beta)
+        limits.betas(self, beta=self.beta)
 
     def init(self, w: Params) -> State:
-        """`m`, zero."""
-        return tree.each(torch.zeros_like, w)
+        """`m = 0`."""
+        return each(torch.zeros_like, w)
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """Accumulate, then answer with the accumulated direction."""
-        m = tree.add(u, s, self.beta)
-        return (tree.add(u, m, self.beta) if self.nesterov else m), m
+        """`m`, or `u + beta m`."""
+        m = {k: torch.add(x, s[k], alpha=self.beta) for k, x in u.items()}
+        if not self.nesterov:
+            return m, m
+        return {k: torch.add(x, m[k], alpha=self.beta) for k, x in u.items()}, m
 
     def state_bytes(self, w: Params) -> int:
-        """One number a coordinate."""
-        return tree.size_bytes(w)
+        """One copy of the weights."""
+        return bytes_of(w)
 
 
 @dataclass(frozen=True)
 class Ema(Part):
-    """Exponential moving average `m <- beta m + (1 - beta) u`, divided by `1 - beta^t` with `debias`."""
+    """Moving average `m <- beta m + (1 - beta) u`; with `debias`, `m / (1 - beta^t)` is passed on.
+
+    With `nesterov` the average one step ahead is passed on, `beta m / (1 - beta^(t+1)) + (1 - beta) u /
+    (1 - beta^t)` (Dozat's with a constant coefficient; `nadam.py` has the schedule of `torch.optim.NAdam`).
+    """
 
     beta: float = 0.9
     debias: bool = True
-    symmetry = "rotation"
+    nesterov: bool = False
+    symmetry: ClassVar[str] = "rotation"
 
     def __post_init__(self) -> None:
-        """Refuse a beta outside [0, 1)."""
-        fraction("Ema", "beta", self.beta)
+        limits.betas(self, beta=self.beta)
 
     def init(self, w: Params) -> State:
-        """`m`, zero, and the step count."""
-        return tree.each(torch.zeros_like, w), 0
+        """`t = 0`, `m = 0`."""
+        return 0, each(torch.zeros_like, w)
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """Average, then answer with the (debiased) average."""
-        t = s[1] + 1
-        m = tree.each(lambda m, x: m.lerp(x, 1 - self.beta), s[0], u)
-        correction = 1 - self.beta**t if self.debias else 1.0
-        return (tree.each(lambda x: x / correction, m) if self.debias else m), (m, t)
+        """The corrected average, of now or of one step ahead."""
+        b, t = self.beta, s[0] + 1
+        m = {k: torch.lerp(s[1][k], x, 1 - b) for k, x in u.items()}
+        now = 1 - b**t if self.debias else 1.0
+        if not self.nesterov:
+            return ({k: x / now for k, x in m.items()} if self.debias else m), (t, m)
+        ahead = 1 - b ** (t + 1) if self.debias else 1.0
+        out = {k: torch.add(x * ((1 - b) / now), m[k], alpha=b / ahead) for k, x in u.items()}
+        return out, (t, m)
 
     def state_bytes(self, w: Params) -> int:
-        """One number a coordinate."""
-        return tree.size_bytes(w)
-
-
-def fraction(part: str, name: str, value: float) -> None:
-    """Raise ValueError unless `0 <= value < 1`."""
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"{part}: {name} is {value}; it must be at least 0 and below 1.")
+        """One copy of the weights."""
+        return bytes_of(w)

@@ -1,44 +1,66 @@
-"""NAdam's Nesterov momentum with its warming schedule (Dozat 2016), as in torch."""
+"""NAdam (Dozat 2016): Adam with Nesterov's look-ahead and a momentum coefficient that warms up."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from adamantine import tree
-from adamantine.optim.momentum import fraction
+from adamantine.optim import limits
+from adamantine.optim.decay import Decay
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import bytes_of
+from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.second_moment import Rms
 from adamantine.part import Part, State
 from adamantine.point import Point
-from adamantine.tree import Params
+from adamantine.tree import Params, each
 
 
 @dataclass(frozen=True)
-class NadamMomentum(Part):
-    """`mu' m / (1 - M mu') + (1 - mu) u / (1 - M)`, `mu_t = beta (1 - 0.96^(t psi) / 2)`, `M` the product of all `mu` so far."""
+class WarmNesterov(Part):
+    """`(1 - mu_t) / (1 - P_t) u + mu_(t+1) / (1 - P_(t+1)) m`, where `m <- beta m + (1 - beta) u`.
+
+    The coefficient `mu_t = beta (1 - 0.96^(t rate) / 2)` rises from about half of `beta` to `beta`, and
+    `P_t` is the product of `mu_1 ... mu_t`; `rate` is `momentum_decay` of `torch.optim.NAdam`.
+    """
 
     beta: float = 0.9
-    psi: float = 4e-3
-    symmetry = "rotation"
+    rate: float = 4e-3
+    symmetry: ClassVar[str] = "rotation"
 
     def __post_init__(self) -> None:
-        """Refuse a beta outside [0, 1)."""
-        fraction("NadamMomentum", "beta", self.beta)
+        limits.betas(self, beta=self.beta)
+        limits.nonnegative(self, rate=self.rate)
 
     def init(self, w: Params) -> State:
-        """`m`, zero, the step count and the product of the momenta."""
-        return tree.each(torch.zeros_like, w), 0, 1.0
+        """`t = 0`, `P = 1`, `m = 0`."""
+        return 0, 1.0, each(torch.zeros_like, w)
 
     def _mu(self, t: int) -> float:
-        return self.beta * (1 - 0.5 * 0.96 ** (t * self.psi))
+        return self.beta * (1 - 0.5 * 0.96 ** (t * self.rate))
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """Average with `beta`, look ahead with `mu`."""
-        t = s[1] + 1
-        mu, ahead = self._mu(t), self._mu(t + 1)
-        product = s[2] * mu
-        m = tree.each(lambda m, x: m.lerp(x, 1 - self.beta), s[0], u)
-        a, b = (1 - mu) / (1 - product), ahead / (1 - product * ahead)
-        return tree.each(lambda x, m: a * x + b * m, u, m), (m, t, product)
+        """The weighted sum of the direction and its average."""
+        t = s[0] + 1
+        now, ahead = self._mu(t), self._mu(t + 1)
+        product = s[1] * now
+        m = {k: torch.lerp(s[2][k], x, 1 - self.beta) for k, x in u.items()}
+        a, b = (1 - now) / (1 - product), ahead / (1 - product * ahead)
+        return {k: torch.add(x * a, m[k], alpha=b) for k, x in u.items()}, (t, product, m)
 
     def state_bytes(self, w: Params) -> int:
-        """One number a coordinate."""
-        return tree.size_bytes(w)
+        """One copy of the weights."""
+        return bytes_of(w)
+
+
+def nadam(
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    decay: float = 0.0,
+    rate: float = 4e-3,
+    schedule: Schedule = Constant(),
+) -> Part:
+    """`WarmNesterov >> Rms >> Decay >> Lr`; `torch.optim.NAdam`, with decoupled decay."""
+    return WarmNesterov(beta1, rate) >> Rms(beta2, eps) >> Decay(decay) >> Lr(lr, schedule)

@@ -1,21 +1,24 @@
-"""Division by the root of a running second moment, kept per coordinate or shared by blocks.
+"""Scaling by the root of a running second moment, kept per coordinate or shared by blocks of coordinates.
 
-Full: Adam (arXiv:1412.6980) without its momentum. Shared: AdaSGD over everything (arXiv:2006.16541), Adalayer
-over a tensor (arXiv:2407.07972), Adam-mini's row of an output neuron (arXiv:2406.16793), or an input column.
+Full: Adam (arXiv:1412.6980). One value a row: the per-neuron idea of Adam-mini (arXiv:2406.16793). One a tensor:
+Adalayer (arXiv:2407.07972). One for all: AdaSGD (arXiv:2006.16541). Sharing a block makes the part commute with
+every rotation inside the block, which is what a random rotation of the block does to Adam on average.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from adamantine import tree
-from adamantine.optim.momentum import fraction
+from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
-from adamantine.tree import Params
+from adamantine.tree import Params, each, size
 
-SYMMETRY = {
+Shape = Literal["full", "row", "column", "tensor", "all"]
+
+SYMMETRY: dict[str, str] = {
     "full": "signed permutation",
     "row": "row rotation",
     "column": "column rotation",
@@ -24,92 +27,87 @@ SYMMETRY = {
 }
 
 
+def block_mean(x: Tensor, shape: Shape) -> Tensor:
+    """Mean of `x` over each block of one tensor, in a shape that broadcasts against `x`.
+
+    A row is everything that enters one output (all axes but the first), a column everything at one place
+    of `x.flatten(1)`. A tensor below two axes (bias, gain) is one block, for rows and columns alike.
+    """
+    if shape == "full":
+        return x
+    if x.ndim < 2 or shape in ("tensor", "all"):
+        return x.mean()
+    return x.mean(tuple(range(1, x.ndim)) if shape == "row" else 0, keepdim=True)
+
+
+def block_means(a: Params, shape: Shape) -> Params:
+    """`block_mean` of every tensor; for `"all"` one mean over all coordinates, under the key `""`."""
+    if shape != "all":
+        return {k: block_mean(x, shape) for k, x in a.items()}
+    return {"": torch.stack([x.sum() for x in a.values()]).sum() / size(a)} if a else {}
+
+
+def block_of(k: str, shape: Shape) -> str:
+    """The key under which `block_means` keeps what belongs to the tensor `k`."""
+    return "" if shape == "all" else k
+
+
+def root(v: Params, eps: float, scale: float = 1.0) -> Params:
+    """`scale * sqrt(v) + eps`; with `eps = 0` never quite zero, so that `0 / root` is 0 and not NaN."""
+    out = {k: x.sqrt().mul(scale).add(eps) for k, x in v.items()}
+    return out if eps else {k: x.clamp_min(torch.finfo(x.dtype).tiny) for k, x in out.items()}
+
+
+def block_bytes(w: Params, shape: Shape) -> int:
+    """Bytes of one value a block."""
+    if shape == "all":
+        return next(iter(w.values())).element_size() if w else 0
+    if shape == "full":
+        return sum(x.numel() * x.element_size() for x in w.values())
+    return sum(_blocks(x, shape) * x.element_size() for x in w.values())
+
+
+def _blocks(x: Tensor, shape: Shape) -> int:
+    if x.ndim < 2 or shape == "tensor":
+        return 1
+    return x.shape[0] if shape == "row" else x[0].numel()
+
+
 @dataclass(frozen=True)
 class Rms(Part):
-    """Divide by `sqrt(v / (1 - beta^t)) + eps`, `v <- beta v + (1 - beta) mean_block(g^2)`, `g` the raw gradient.
+    """Divide `u` by `sqrt(v) + eps`, where `v <- beta v + (1 - beta) mean of g^2 over the block`.
 
-    `shape` says which coordinates share one `v`: "full" none, "row" those of an output neuron (dimension 0),
-    "column" those leaving an input neuron, "tensor", or "all". A tensor with fewer than two dimensions is one row
-    and one column; one with more is seen as the matrix `[size(0), rest]`.
+    `g` is the raw gradient `p.grad`, whatever the direction went through before. With `debias` the root is
+    taken of `v / (1 - beta^t)`; `eps` is added outside it, as in `torch.optim.Adam`.
     """
 
     beta: float = 0.999
     eps: float = 1e-8
-    shape: str = "full"
+    shape: Shape = "full"
+    debias: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a beta outside [0, 1), a negative eps, an unknown shape."""
-        fraction("Rms", "beta", self.beta)
-        if self.eps < 0:
-            raise ValueError(f"Rms: eps is {self.eps}; it must not be negative.")
-        if self.shape not in SYMMETRY:
-            raise ValueError(f"Rms: shape {self.shape!r} is not one of {', '.join(SYMMETRY)}.")
+        limits.betas(self, beta=self.beta)
+        limits.nonnegative(self, eps=self.eps)
+        limits.choice(self, get_args(Shape), shape=self.shape)
 
     @property
     def symmetry(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Rotations within a block leave its mean square alone."""
+        """Rotations inside a block; signed permutations where every coordinate is its own block."""
         return SYMMETRY[self.shape]
 
     def init(self, w: Params) -> State:
-        """`v`, zero, and the step count."""
-        if self.shape == "all":
-            first = next(iter(w.values()))
-            return {"all": torch.zeros((), dtype=first.dtype, device=first.device)}, 0
-        return tree.each(lambda x: torch.zeros_like(self._mean(x)), w), 0
-
-    def _mean(self, x: Tensor) -> Tensor:
-        """Mean over each block, of a shape that broadcasts against `x`."""
-        if self.shape == "full":
-            return x
-        if self.shape == "tensor" or x.ndim < 2:
-            return x.mean()
-        return x.mean(tuple(range(1, x.ndim)), keepdim=True) if self.shape == "row" else x.mean(0, keepdim=True)
+        """`t = 0`, `v = 0`: one scalar in all for `"all"`, else one tensor a parameter."""
+        return 0, block_means(each(torch.zeros_like, w), self.shape)
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """Update `v` from the gradient at this point, then divide."""
-        t = s[1] + 1
-        if self.shape == "all":
-            total = torch.stack([p.grad[k].square().sum() for k in u]).sum()
-            v = {"all": s[0]["all"].lerp(total / tree.size(u), 1 - self.beta)}
-        else:
-            v = {k: s[0][k].lerp(self._mean(p.grad[k].square()), 1 - self.beta) for k in u}
-        correction = 1 - self.beta**t
-        root = {k: (x / correction).sqrt_().add_(self.eps) for k, x in v.items()}
-        return {k: x / root["all" if self.shape == "all" else k] for k, x in u.items()}, (v, t)
+        """`u / (sqrt(v / (1 - beta^t)) + eps)`."""
+        t = s[0] + 1
+        square = block_means({k: p.grad[k].square() for k in u}, self.shape)
+        v = {k: torch.lerp(s[1][k], x, 1 - self.beta) for k, x in square.items()}
+        under = root(v, self.eps, (1 - self.beta**t) ** -0.5 if self.debias else 1.0)
+        return {k: x / under[block_of(k, self.shape)] for k, x in u.items()}, (t, v)
 
     def state_bytes(self, w: Params) -> int:
-        """One number a block."""
-        return sum(x.numel() * x.element_size() for _, x in tree.leaves(self.init(w)))
-
-
-@dataclass(frozen=True)
-class RmsProp(Part):
-    """RMSprop as in torch (Hinton's lecture 6e): no debiasing; `centered` subtracts the squared mean gradient."""
-
-    alpha: float = 0.99
-    eps: float = 1e-8
-    centered: bool = False
-    symmetry = "signed permutation"
-
-    def __post_init__(self) -> None:
-        """Refuse an alpha outside [0, 1)."""
-        fraction("RmsProp", "alpha", self.alpha)
-
-    def init(self, w: Params) -> State:
-        """The second moment and, when centered, the mean."""
-        zero = tree.each(torch.zeros_like, w)
-        return (zero, zero) if self.centered else (zero,)
-
-    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """Divide by `sqrt(v - mean^2) + eps`."""
-        g = {k: p.grad[k] for k in u}
-        v = tree.each(lambda v, x: v.lerp(x * x, 1 - self.alpha), s[0], g)
-        if not self.centered:
-            return tree.each(lambda x, v: x / (v.sqrt() + self.eps), u, v), (v,)
-        mean = tree.each(lambda m, x: m.lerp(x, 1 - self.alpha), s[1], g)
-        out = tree.each(lambda x, v, m: x / ((v - m * m).sqrt() + self.eps), u, v, mean)
-        return out, (v, mean)
-
-    def state_bytes(self, w: Params) -> int:
-        """One number a coordinate, two when centered."""
-        return tree.size_bytes(w) * (2 if self.centered else 1)
+        """One value a block."""
+        return block_bytes(w, self.shape)

@@ -1,0 +1,117 @@
+"""Shampoo's eigenbasis and SOAP (Vyas et al., arXiv:2409.11321; Shampoo: Gupta et al., arXiv:1802.09568).
+
+`Eigenbasis(Rms())` after `Ema()` is SOAP: a momentum kept in the original coordinates and turned at each
+step is the momentum that SOAP re-projects whenever its basis changes.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from adamantine.optim import limits
+from adamantine.optim.basis import read_in, seen_in, update_in
+from adamantine.optim.decay import Decay
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Ema
+from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.second_moment import Rms
+from adamantine.optim.two_sided import TwoSided, aligned, eyes, sides, square_bytes, symmetry_in
+from adamantine.part import Chain, Part, State
+from adamantine.point import Point
+from adamantine.tree import Params
+
+Method = Literal["qr", "eigh"]
+
+
+@dataclass(frozen=True)
+class Eigenbasis(Part):
+    """`inner` in the eigenbasis of the averages of `G G'` and `G' G` with coefficient `beta`.
+
+    The basis is found by `eigh`, largest eigenvalue first, at the first step, and at each further one until the
+    gradients so far can span the longer side; then every `every` steps, by one step of orthogonal iteration
+    (`"qr"`, as SOAP) or afresh (`"eigh"`). SOAP skips its first update; here the first gradient is turned by
+    its own eigenbasis. The inner state is kept when the basis changes, its columns in their order.
+
+    Tensors of more than two axes are taken as `x.flatten(1)`; vectors, and sides above `max_side`, are left
+    alone (the symmetry then ends at them).
+    """
+
+    inner: Part = Rms()
+    beta: float = 0.95
+    every: int = 10
+    method: Method = "qr"
+    max_side: int = 1024
+
+    def __post_init__(self) -> None:
+        limits.part(self, inner=self.inner)
+        limits.betas(self, beta=self.beta)
+        limits.whole(self, every=self.every, max_side=self.max_side)
+        limits.choice(self, get_args(Method), method=self.method)
+
+    @property
+    def symmetry(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Left-right rotations, with any inner part that commutes with flips of rows and columns."""
+        return symmetry_in(self.inner)
+
+    @property
+    def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The inner part's."""
+        return self.inner.gradients
+
+    def init(self, w: Params) -> State:
+        """`t = 0`; on each side the average, zero, and the basis, the identity; the inner state."""
+        bases = [eyes(w, lengths) for lengths in sides(w, self.max_side)]
+        averages = [{k: torch.zeros_like(q) for k, q in side.items()} for side in bases]
+        return 0, tuple(averages), tuple(bases), self.inner.init(w)
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """The inner update in the eigenbasis, turned back."""
+        t, (a, b), (left, right), inner = s
+        g = {k: p.grad[k].flatten(1) for k in {**a, **b}}
+        a = {k: torch.lerp(x, g[k] @ g[k].T, 1 - self.beta) for k, x in a.items()}
+        b = {k: torch.lerp(x, g[k].T @ g[k], 1 - self.beta) for k, x in b.items()}
+        left = {k: self._basis(t, g[k], a[k], q) for k, q in left.items()}
+        right = {k: self._basis(t, g[k], b[k], q) for k, q in right.items()}
+        out, inner = update_in(TwoSided(left, right), self.inner, u, inner, p)
+        return out, (t + 1, (a, b), (left, right), inner)
+
+    def _basis(self, t: int, g: Tensor, average: Tensor, old: Tensor) -> Tensor:
+        # Before the averages have full rank, the rest of the basis is arbitrary; it must not outlive the step.
+        early = t * min(g.shape) < max(g.shape)
+        if not early and t % self.every:
+            return old
+        if not bool(torch.isfinite(average).all()):
+            return old  # training has diverged: the step will show it, and the decomposition would only raise
+        if early or self.method == "eigh":
+            new = torch.linalg.eigh(average)[1].flip(1)
+        else:
+            new = torch.linalg.qr(average @ old)[0]
+        return new * aligned(new, old)
+
+    def read(self, w: Params, s: State) -> Params:
+        """As the inner part reads, in the basis now in use."""
+        return read_in(TwoSided(*s[2]), self.inner, w, s[3])
+
+    def renew(self, s: State, p: Point) -> State:
+        """As the inner part renews; averages and bases stay."""
+        return *s[:3], self.inner.renew(s[3], seen_in(TwoSided(*s[2]), p.w, p))
+
+    def state_bytes(self, w: Params) -> int:
+        """Two square matrices a side, and the inner state."""
+        return 2 * square_bytes(w, self.max_side) + self.inner.state_bytes(w)
+
+
+def soap(
+    lr: float,
+    beta1: float = 0.95,
+    beta2: float = 0.95,
+    eps: float = 1e-8,
+    decay: float = 0.0,
+    every: int = 10,
+    schedule: Schedule = Constant(),
+) -> Chain:
+    """`Ema >> Eigenbasis(Rms) >> Decay >> Lr`; the averages of the basis share the coefficient `beta2`."""
+    turned = Eigenbasis(Rms(beta2, eps), beta2, every)
+    return Ema(beta1) >> turned >> Decay(decay) >> Lr(lr, schedule)

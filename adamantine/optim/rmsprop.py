@@ -1,0 +1,78 @@
+"""RMSprop (Hinton 2012) and its centered form (Graves, arXiv:1308.0850), as `torch.optim.RMSprop` has them."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+import torch
+
+from adamantine.optim import limits
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Momentum, bytes_of
+from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.second_moment import (
+    SYMMETRY,
+    Rms,
+    Shape,
+    block_bytes,
+    block_means,
+    block_of,
+    root,
+)
+from adamantine.part import Chain, Part, State
+from adamantine.point import Point
+from adamantine.tree import Params, each
+
+
+@dataclass(frozen=True)
+class CenteredRms(Part):
+    """Divide `u` by the running standard deviation of the raw gradient, `sqrt(v - mean of a^2) + eps`.
+
+    `v <- beta v + (1 - beta) mean of g^2` and `a <- beta a + (1 - beta) g`, the means over the block as in
+    `Rms`. Both start at zero and stay uncorrected. Cauchy-Schwarz keeps the difference from being negative,
+    but for rounding, which is cut off at zero.
+    """
+
+    beta: float = 0.99
+    eps: float = 1e-8
+    shape: Shape = "full"
+
+    def __post_init__(self) -> None:
+        limits.betas(self, beta=self.beta)
+        limits.nonnegative(self, eps=self.eps)
+        limits.choice(self, get_args(Shape), shape=self.shape)
+
+    @property
+    def symmetry(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As for `Rms`: the norm of the average gradient over a block does not see a rotation inside it."""
+        return SYMMETRY[self.shape]
+
+    def init(self, w: Params) -> State:
+        """`v = 0` a block, `a = 0` a coordinate."""
+        zero = each(torch.zeros_like, w)
+        return block_means(zero, self.shape), zero
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """`u / (sqrt(v - mean of a^2) + eps)`."""
+        square = block_means({k: p.grad[k].square() for k in u}, self.shape)
+        v = {k: torch.lerp(s[0][k], x, 1 - self.beta) for k, x in square.items()}
+        a = {k: torch.lerp(s[1][k], p.grad[k], 1 - self.beta) for k in u}
+        mean = block_means(each(torch.square, a), self.shape)
+        under = root({k: (x - mean[k]).clamp_min(0) for k, x in v.items()}, self.eps)
+        return {k: x / under[block_of(k, self.shape)] for k, x in u.items()}, (v, a)
+
+    def state_bytes(self, w: Params) -> int:
+        """One value a block and one copy of the weights."""
+        return block_bytes(w, self.shape) + bytes_of(w)
+
+
+def rmsprop(
+    lr: float,
+    beta: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    centered: bool = False,
+    schedule: Schedule = Constant(),
+) -> Chain:
+    """`Rms >> Momentum >> Lr`, the second moment uncorrected, the momentum after the scaling."""
+    scale: Part = CenteredRms(beta, eps) if centered else Rms(beta, eps, debias=False)
+    return scale >> Momentum(momentum) >> Lr(lr, schedule) if momentum else scale >> Lr(lr, schedule)

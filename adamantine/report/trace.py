@@ -1,0 +1,208 @@
+"""A `Figure` as plotly's JSON: traces and layout, thinned, escaped, with gaps, bands and marks of divergence."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from adamantine.finding import Curve, Figure, finite
+from adamantine.report.thin import thin
+
+# Okabe and Ito's palette without its yellow and black, which vanish on paper or in the dark, and three of Tol's.
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
+    "#56B4E9", "#8C6BB1", "#A6761D", "#7F7F7F", "#B0446A",
+)  # fmt: skip
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star", "pentagon", "hexagon")
+PER_CURVE, PER_FIGURE = 400, 24_000
+NAMED = 16  # more curves than this are named in the legend by group
+
+
+def group_of(curve: Curve) -> str:
+    """What decides a curve's colour: its group, or its name where it has none."""
+    return curve.group or curve.name
+
+
+def colours(items: Iterable[Any]) -> dict[str, str]:
+    """One colour per group over all figures among `items`, in order of first appearance."""
+    found = dict.fromkeys(group_of(c) for item in items if isinstance(item, Figure) for c in item.curves)
+    return {group: PALETTE[i % len(PALETTE)] for i, group in enumerate(found)}
+
+
+def plain(text: str) -> str:
+    """`text` with the characters escaped that plotly would read as its pseudo-HTML."""
+    return " ".join(str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+
+
+def marks_of(curve: Curve) -> list[Any]:
+    """Where the curve diverged: its marks, and the first x of every stretch of infinite y."""
+    found = list(curve.marks)
+    for i, y in enumerate(curve.y):
+        if _infinite(y) and (i == 0 or not _infinite(curve.y[i - 1])) and curve.x[i] not in found:
+            found.append(curve.x[i])
+    return found
+
+
+def stretches(curve: Curve, x: list[Any]) -> list[list[int]]:
+    """Indices of the consecutive points where x, low and high can be drawn: the pieces of its band."""
+    pieces: list[list[int]] = [[]]
+    for i, at in enumerate(x):
+        if (isinstance(at, str) or finite(at)) and finite(curve.low[i]) and finite(curve.high[i]):
+            pieces[-1].append(i)
+        elif pieces[-1]:
+            pieces.append([])
+    return [p for p in pieces if p]
+
+
+def checked(curve: Curve) -> Curve:
+    """The curve, or ValueError where its columns differ in length or its style is unknown."""
+    if any(len(v) not in (len(curve.x), 0) for v in (curve.low, curve.high)) or len(curve.y) != len(curve.x):
+        raise ValueError(f"Curve {curve.name!r}: x, y, low and high must have one value per point.")
+    if bool(curve.low) != bool(curve.high):
+        raise ValueError(f"Curve {curve.name!r}: a band needs both low and high.")
+    if curve.style not in ("line", "dash", "points", "bar"):
+        raise ValueError(f"Curve {curve.name!r}: style {curve.style!r} is not line, dash, points or bar.")
+    return curve
+
+
+def spec(item: Figure, colour: Mapping[str, str]) -> dict[str, Any]:
+    """`{"data", "layout", "legend", "drawn", "total"}`: the first two are a valid plotly figure.
+
+    `colour` maps groups to colours (see `colours`); `drawn` of `total` points are in the traces.
+    """
+    many = len(item.curves) > NAMED
+    limit = max(50, min(PER_CURVE, PER_FIGURE // max(1, len(item.curves))))
+    order = list(colour)
+    bands, lines, legend, total, drawn = [], [], {}, 0, 0
+    taken: dict[Any, int] = {}
+    for curve in map(checked, item.curves):
+        group = group_of(curve)
+        label = group if many else curve.name
+        tint, symbol = colour[group], SYMBOLS[order.index(group) % len(SYMBOLS)]
+        entry = f"{label}/{curve.style}" if many else f"{label}/{len(legend)}"
+        kept = _kept(curve, item, limit)
+        total, drawn = total + len(curve.x), drawn + len(kept.x)
+        shared = {"legendgroup": plain(entry), "name": plain(curve.name)}
+        main = shared | {
+            "x": [_number(v, 8) for v in kept.x],
+            "y": [_number(v) for v in kept.y],
+            "showlegend": entry not in legend,
+            "hovertemplate": "%{fullData.name}<br>%{x}, %{y}<extra></extra>",
+            "meta": {"name": curve.name, "group": curve.group}
+            | ({"low": [_number(v) for v in kept.low], "high": [_number(v) for v in kept.high]} if kept.low else {}),
+        }
+        legend.setdefault(entry, (label, tint, curve.style, symbol, plain(entry)))
+        lines.append(main | _look(kept, tint, symbol))
+        if kept.low and curve.style in ("line", "dash"):
+            bands.append(shared | _band(kept, item, tint))
+        marks = marks_of(curve)
+        if marks:
+            heights = []
+            for at in marks:
+                heights.append(max(0.05, 0.975 - 0.05 * taken.get(at, 0)))
+                taken[at] = taken.get(at, 0) + 1
+            lines.append(shared | _marks(curve, marks, heights, tint))
+    layout = _layout(item, bool(taken))
+    return {
+        "data": bands + lines, "layout": layout, "legend": list(legend.values()),
+        "drawn": drawn, "total": total,
+    }  # fmt: skip
+
+
+def positive(item: Figure, axis: str) -> bool:
+    """Whether every drawable value along `axis` ("x" or "y") is above 0, so that a log axis hides nothing."""
+    kinds = ("x",) if axis == "x" else ("y", "low", "high")
+    values = [v for c in item.curves for kind in kinds for v in getattr(c, kind) if finite(v)]
+    return bool(values) and all(v > 0 for v in values)
+
+
+def _kept(curve: Curve, item: Figure, limit: int) -> Curve:
+    if item.x_scale == "category" or curve.style == "bar" or len(curve.x) <= limit:
+        return curve
+    at = thin(curve.x, curve.y, limit, low=curve.low, high=curve.high, log=item.x_scale == "log")
+    low, high = ([v[i] for i in at] if v else [] for v in (curve.low, curve.high))
+    return Curve(curve.name, [curve.x[i] for i in at], [curve.y[i] for i in at], low, high, curve.group, curve.style)
+
+
+def _look(curve: Curve, tint: str, symbol: str) -> dict[str, Any]:
+    error = {}
+    if curve.low and curve.style in ("bar", "points"):
+        gaps = [(_gap(y, low), _gap(high, y)) for y, low, high in zip(curve.y, curve.low, curve.high, strict=True)]
+        error["error_y"] = {
+            "type": "data", "symmetric": False, "thickness": 1.3, "width": 4,
+            "arrayminus": [g[0] for g in gaps], "array": [g[1] for g in gaps],
+        }  # fmt: skip
+    if curve.style == "bar":
+        return {"type": "bar", "marker": {"color": tint}} | error
+    marker = {"color": tint, "size": 7, "symbol": symbol}
+    if curve.style == "points":
+        return {"type": "scatter", "mode": "markers", "marker": marker} | error
+    few = len(curve.x) <= 30
+    line = {"color": tint, "width": 2 if few else 1.6, "dash": "dash" if curve.style == "dash" else "solid"}
+    mode = "lines+markers" if few else "lines"
+    return {"type": "scatter", "mode": mode, "line": line, "marker": marker | {"size": 5}}
+
+
+def _band(curve: Curve, item: Figure, tint: str) -> dict[str, Any]:
+    # A logarithmic axis has no place for a lower end of 0 or less: such a band ends at the least value drawn.
+    floor = -math.inf
+    if item.y_scale == "log":
+        floor = min((v for c in item.curves for v in (*c.y, *c.low, *c.high) if finite(v) and v > 0), default=0.0)
+    xs, ys = [], []
+    for piece in stretches(curve, curve.x):
+        there = [_number(curve.x[i], 8) for i in piece]
+        xs += [*there, *reversed(there), None]
+        ys += [_number(max(curve.high[i], floor)) for i in piece]
+        ys += [*(_number(max(curve.low[i], floor)) for i in reversed(piece)), None]
+    r, g, b = (int(tint[i : i + 2], 16) for i in (1, 3, 5))
+    return {
+        "type": "scatter", "mode": "lines", "x": xs, "y": ys, "fill": "toself", "hoverinfo": "skip",
+        "line": {"width": 0}, "fillcolor": f"rgba({r},{g},{b},0.17)", "showlegend": False,
+    }  # fmt: skip
+
+
+def _marks(curve: Curve, at: list[Any], heights: list[float], tint: str) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "markers", "yaxis": "y2", "showlegend": False, "cliponaxis": False,
+        "x": [_number(v, 8) for v in at], "y": heights, "meta": {"name": curve.name, "diverged": True},
+        "marker": {"symbol": "triangle-up-open", "size": 10, "color": tint, "line": {"width": 2, "color": tint}},
+        "hovertemplate": "%{fullData.name}<br>diverged at %{x}<extra></extra>",
+    }  # fmt: skip
+
+
+def _layout(item: Figure, marked: bool) -> dict[str, Any]:
+    axis = {"automargin": True, "zeroline": False, "ticks": "outside", "exponentformat": "power", "nticks": 8}
+    layout: dict[str, Any] = {
+        "title": {"text": plain(item.title)},
+        "xaxis": axis | {"title": {"text": plain(item.x)}, "type": item.x_scale},
+        "yaxis": axis | {"title": {"text": plain(item.y)}, "type": item.y_scale},
+        "annotations": [],
+    }
+    if marked:
+        layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False}
+        layout["annotations"].append(_note("△ diverged", 1, "right", 1.0, "bottom"))
+    if not any(finite(v) for c in item.curves for v in c.y):
+        layout["annotations"].append(_note("no finite value to draw", 0.5, "center", 0.5, "middle"))
+    return layout
+
+
+def _note(text: str, x: float, xanchor: str, y: float, yanchor: str) -> dict[str, Any]:
+    return {
+        "text": text, "x": x, "y": y, "xref": "paper", "yref": "paper", "showarrow": False,
+        "xanchor": xanchor, "yanchor": yanchor,
+    }  # fmt: skip
+
+
+def _number(v: Any, digits: int = 6) -> Any:
+    if isinstance(v, str):
+        return plain(v)
+    if isinstance(v, (bool, int)):
+        return int(v)
+    return float(f"{float(v):.{digits}g}") if math.isfinite(float(v)) else None
+
+
+def _gap(above: float, below: float) -> float | None:
+    return _number(max(0.0, above - below)) if finite(above) and finite(below) else None
+
+
+def _infinite(v: Any) -> bool:
+    return isinstance(v, float) and v == math.inf
