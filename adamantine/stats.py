@@ -174,5 +174,5 @@ def bootstrap_ranks(
 
 def kendall(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     """Kendall's tau-b and its two-sided p-value."""
-    tau, p = scipy_stats.kendalltau(x, y)
+    tau, p = np.asarray(scipy_stats.kendalltau(x, y), dtype=float)
     return float(tau), float(p)

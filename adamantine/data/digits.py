@@ -11,7 +11,7 @@ from adamantine.point import stream
 
 @functools.lru_cache(maxsize=1)
 def split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`(train x, train y, test x, test y)`: images `[N, 8, 8]` in [-1, 1], always the same stratified fifth held out."""
+    """`(train x, train y, test x, test y)`: images `[N, 8, 8]` in [-1, 1], always the same fifth held out."""
     images, labels = load_digits(return_X_y=True)
     x = torch.tensor(images, dtype=torch.float32).reshape(-1, 8, 8) / 8 - 1
     y = torch.tensor(labels, dtype=torch.int64)
