@@ -1,0 +1,214 @@
+"""The command line: `adamantine run CLAIM` turns a claim into runs, measurements, a verdict and a page."""
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Literal
+
+import torch
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table as Sheet
+from rich.text import Text
+
+from adamantine import listing
+from adamantine.claim import Asked, ClaimError, asked, load, pursue, question
+from adamantine.engine import cores
+from adamantine.finding import Figure, Finding, Findings, Gallery
+from adamantine.module import own_traceback
+from adamantine.progress import Watch, duration
+from adamantine.report import page
+from adamantine.report.paper import paper
+from adamantine.report.trace import colours
+from adamantine.result import Result, Results
+from adamantine.store import Store, StoreError
+
+STORE = Path("adamantine-store")
+COLOUR = {"supported": "green", "refuted": "red", "inconclusive": "yellow"}
+
+app = App(name="adamantine", help="A laboratory for the science of deep-learning optimizers.")
+console = Console()
+
+Scale = Annotated[str, Parameter(help="tiny (seconds), laptop (minutes on two cores) or gpu (hours).")]
+StorePath = Annotated[Path, Parameter(help="Folder of the results; made when needed.")]
+
+
+@app.command
+def run(
+    claim: str,
+    *,
+    scale: Scale = "laptop",
+    jobs: Annotated[int | None, Parameter(help="Worker processes; as many as cores when not given.")] = None,
+    store: StorePath = STORE,
+    device: Annotated[str, Parameter(help="cpu, cuda, cuda:1, ...")] = "cpu",
+) -> int:
+    """Execute the runs that CLAIM (a name or a .py file) still lacks, then give its verdict and write its page."""
+    module, place = load(claim), Store(store)
+    _check_device(device)
+    if jobs is not None and jobs < 1:
+        raise ClaimError(f"--jobs {jobs} is not possible; give at least 1.")
+    place.check()
+    results = _read(place)
+    console.print(Text(question(module)[0], style="bold"))
+    expected = module.expected(scale) if hasattr(module, "expected") and scale in ("tiny", "laptop", "gpu") else 0
+    clock, executed = time.monotonic(), 0
+    with Watch(console, expected) as watch:
+        for event in pursue(module, scale, results, place, jobs or cores(), device):
+            executed += isinstance(event, Result)
+            if isinstance(event, Asked):
+                known = sum(results.get(r) is not None for r in asked(module, scale, results))
+                console.print(f"{known} runs known, {len(event.runs)} to execute")
+            watch.see(event)
+    console.print(f"{executed} runs executed in {duration(time.monotonic() - clock)}")
+    if watch.failed:
+        raise ClaimError(
+            f"{watch.failed} runs failed, so there is no verdict yet: `adamantine show KEY` prints why, and the same "
+            "command tries them again."
+        )
+    return _conclude(module, claim, scale, place, results)
+
+
+@app.command
+def report(
+    claim: str,
+    *,
+    scale: Scale = "laptop",
+    store: StorePath = STORE,
+    pdf: Annotated[bool, Parameter(help="Also write every figure as PDF and every table as LaTeX.")] = False,
+) -> int:
+    """Write the page of CLAIM again from the results in the store, without executing anything."""
+    module, place = load(claim), Store(store)
+    results = _read(place)
+    missing = sum(results.get(r) is None for r in asked(module, scale, results))
+    if missing:
+        raise ClaimError(
+            f"{missing} runs are not in the store {str(store)!r}; execute them with: {_command(claim, scale, store)}"
+        )
+    return _conclude(module, claim, scale, place, results, pdf)
+
+
+@app.command(name="list")
+def list_(kind: Literal["claims", "tasks", "parts", "probes", "assumptions"]) -> int:
+    """List what there is, with what it is and its source in the literature."""
+    sheet = Sheet(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "what", "source", "import from"):
+        sheet.add_column(column, overflow="fold")
+    for e in listing.entries(kind):
+        sheet.add_row(Text(e.name, style="bold"), Text(e.what), Text(e.source), Text(e.module))
+    console.print(sheet)
+    return 0
+
+
+@app.command
+def show(key: str, *, store: StorePath = STORE) -> int:
+    """Show the run whose key starts with KEY: what it was, how it ended, where and when, and its last numbers."""
+    result, spec = Store(store).find(key)
+    facts = {"key": result.key, "status": result.status, "run": spec.run, **result.provenance}
+    facts.pop("code", None)
+    for name, value in facts.items():
+        console.print(Text(f"{name:>11}  ", style="dim") + Text(str(value)))
+    if result.why:
+        console.print(Text(result.why.rstrip(), style="red"))
+    last = {r.name: r for r in result.rows}
+    for name, row in last.items():
+        console.print(Text(f"{name:>11}  ", style="dim") + Text(f"{row.value:.6g} at step {row.step}"))
+    return 0
+
+
+@app.command
+def compact(*, store: StorePath = STORE) -> int:
+    """Fold the finished runs of a store into two Parquet files, which pandas, Polars and DuckDB read."""
+    place = Store(store)
+    place.check()
+    console.print(f"{place.compact()} runs folded into {store / 'compact'}")
+    return 0
+
+
+def _conclude(module: ModuleType, claim: str, scale: str, store: Store, results: Results, pdf: bool = False) -> int:
+    try:
+        findings: Findings = module.verdict(scale, results)
+        items = module.figures(scale, results)
+    except Exception as error:
+        trace = own_traceback(error, str(module.__file__))
+        raise ClaimError(f"the runs are stored, but the claim failed to read them:\n\n{trace}") from error
+    name = Path(claim).stem
+    folder = store.path / "reports" / f"{name}-{scale}"
+    wanted = {results.key(r): r for r in asked(module, scale, results)}
+    found = {k: (r, results.get(r)) for k, r in wanted.items()}
+    runs = {
+        k: {"spec": repr(r), "status": f.status, "seconds": f.provenance.get("seconds")}
+        for k, (r, f) in found.items()
+        if f
+    }
+    first, rest = question(module)
+    command = _command(claim, scale, store.path)
+    try:
+        out = page.write(first, rest, findings, items, folder / "index.html", command=command, runs=runs)
+        if pdf:
+            _papers(items, folder / "paper")
+    except OSError as error:
+        raise StoreError(f"the page could not be written to {str(folder)!r} ({error.strerror}).") from error
+    console.print()
+    console.print(Text(findings.answer))
+    for f in findings.findings:
+        console.print(_line(f))
+    for note in findings.notes:
+        console.print(Text(f"  note: {note}", style="dim"))
+    console.print(f"\nThe page: {out.resolve()}", soft_wrap=True)
+    return 0
+
+
+def _papers(items: Sequence[object], folder: Path) -> None:
+    tint = colours(items)
+    for i, item in enumerate(items, 1):
+        kind = ".pdf" if isinstance(item, (Figure, Gallery)) else ".tex"
+        paper(item, folder / f"{type(item).__name__.lower()}-{i}{kind}", colour=tint)  # pyright: ignore[reportArgumentType]
+
+
+def _line(f: Finding) -> Text:
+    low, high = f.interval
+    where = f" [{f.task}]" if f.task else ""
+    return Text.assemble(
+        "  ",
+        (f"{f.verdict:>12}", COLOUR[f.verdict]),
+        f"{where}  {f.statement} ({page.number(f.effect)} {f.unit}, {f.level:.0%} interval "
+        f"{page.number(low)} to {page.number(high)}, n = {f.n})",
+    )
+
+
+def _read(store: Store) -> Results:
+    results = Results(r for r in store.results() if r.finished)
+    for trouble in store.troubles:
+        console.print(Text(trouble, style="yellow"))
+    return results
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ClaimError(f"--device {device} is not there ({str(error).splitlines()[0]}); try cpu.") from error
+
+
+def _command(claim: str, scale: str, store: Path) -> str:
+    words = ["adamantine", "run", claim, "--scale", scale, *([] if store == STORE else ["--store", str(store)])]
+    return shlex.join(words)
+
+
+def main() -> None:
+    """Run the command line; leave with 0 for an answer, 1 for a sentence about what is wrong, 130 when interrupted."""
+    try:
+        sys.exit(app())
+    except (ClaimError, StoreError) as error:
+        console.print(Text(f"adamantine: {error}", style="red"), soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted: what is finished is stored, and the same command goes on from there.")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

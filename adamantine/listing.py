@@ -1,0 +1,73 @@
+"""What the package contains, found by walking it: claims, tasks, parts, probes and assumptions."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, is_dataclass
+from types import ModuleType
+from typing import Any
+
+from adamantine.part import Part
+
+KINDS = ("claims", "tasks", "parts", "probes", "assumptions")
+WHERE = {"claims": "claims", "tasks": "tasks", "parts": "optim", "probes": "probes", "assumptions": "assume"}
+SOURCE = re.compile(r"(?:arXiv:)?\d{4}\.\d{4,5}|math-ph/\d+|[A-Z][\w&. -]{2,60}? ?\(?\b(?:19|20)\d\d\)?")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing: its name, where to import it from, what it is in a sentence, and its source in the literature."""
+
+    name: str
+    module: str
+    what: str
+    source: str
+
+
+def entries(kind: str) -> list[Entry]:
+    """Everything of one of `KINDS`, by name. Raises ValueError for another."""
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind {kind!r}; choose one of {', '.join(KINDS)}.")
+    found = [e for module in _modules(f"adamantine.{WHERE[kind]}") for e in _inside(module, kind)]
+    return sorted(found, key=lambda e: e.name.lower())
+
+
+def _modules(package: str) -> Iterator[ModuleType]:
+    root = importlib.import_module(package)
+    for info in pkgutil.iter_modules(root.__path__, f"{package}."):
+        yield importlib.import_module(info.name)
+
+
+def _inside(module: ModuleType, kind: str) -> Iterator[Entry]:
+    doc = inspect.getdoc(module) or ""
+    if kind == "claims":
+        yield Entry(module.__name__.split(".")[-1], module.__name__, _first(doc), _source(doc))
+        return
+    for name, x in vars(module).items():
+        if name.startswith("_") or getattr(x, "__module__", "") != module.__name__ or not _is(x, kind):
+            continue
+        own = inspect.getdoc(x) or ""
+        source = getattr(x, "source", "") if kind == "assumptions" else _source(own) or _source(doc)
+        yield Entry(name, module.__name__, _first(own), source)
+
+
+def _is(x: Any, kind: str) -> bool:
+    if kind == "parts":
+        made = inspect.isfunction(x) and inspect.signature(x).return_annotation
+        part = isinstance(x, type) and issubclass(x, Part)
+        return part or (isinstance(made, type) and issubclass(made, Part))
+    if not (isinstance(x, type) and is_dataclass(x)):
+        return False
+    if kind == "tasks":
+        return all(hasattr(x, m) for m in ("init", "source", "losses", "score"))
+    return callable(x) and "__call__" in vars(x)
+
+
+def _first(doc: str) -> str:
+    return " ".join(doc.partition("\n\n")[0].split())
+
+
+def _source(doc: str) -> str:
+    return ", ".join(dict.fromkeys(s.strip() for s in SOURCE.findall(" ".join(doc.split()))))
