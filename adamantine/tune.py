@@ -17,15 +17,15 @@ from adamantine.run import Run
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning knows so far.
+    """What tuning knows so far, from `runs`.
 
-    `best` is None until every wanted run is in; `losses` maps each finished rate to its mean metric over the
+    `best` is None until all of them are in; `losses` maps each finished rate to its mean metric over the
     tuning seeds (infinite if any seed diverged); `at_edge` says that widening stopped before the edge was left.
     """
 
     best: float | None
     losses: dict[float, float]
-    wanted: tuple[Run, ...]
+    runs: tuple[Run, ...]
     at_edge: bool = False
 
 
@@ -50,18 +50,19 @@ def tune(
         asked = {r: [make(r, seed, "tune") for seed in range(seeds)] for r in rates}
         if any(run.role != "tune" for runs in asked.values() for run in runs):
             raise ValueError("tune: `make` must pass its role on to the Run, or tuning leaks into reporting.")
-        missing = [run for runs in asked.values() for run in runs if results.get(run) is None]
+        every = tuple(run for runs in asked.values() for run in runs)
+        missing = [run for run in every if results.get(run) is None]
         losses = {}
         for r, runs in asked.items():
             found = [results.get(run) for run in runs]
             if all(f is not None for f in found):
                 losses[r] = float(np.mean([_metric(f.last(metric)) for f in found if f is not None]))
         if missing:
-            return Tuned(None, losses, tuple(missing))
+            return Tuned(None, losses, every)
         best = min(losses, key=lambda r: (losses[r], r))
         at_edge = best in (rates[0], rates[-1])
         if not at_edge or widened == widen:
-            return Tuned(best, losses, (), at_edge)
+            return Tuned(best, losses, every, at_edge)
         rates = [_round(best / factor), *rates] if best == rates[0] else [*rates, _round(best * factor)]
     raise AssertionError("unreachable: the last widening returns")
 
