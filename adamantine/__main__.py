@@ -198,10 +198,13 @@ def _command(claim: str, scale: str, store: Path) -> str:
     return shlex.join(words)
 
 
-def main() -> None:
-    """Run the command line; leave with 0 for an answer, 1 for a sentence about what is wrong, 130 when interrupted."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line on `words`, what the shell gave when None.
+
+    Leaves with 0 for an answer, 1 for a sentence about what is wrong, 130 when interrupted.
+    """
     try:
-        sys.exit(app())
+        sys.exit(app(sys.argv[1:] if words is None else words))
     except (ClaimError, StoreError) as error:
         console.print(Text(f"adamantine: {error}", style="red"), soft_wrap=True)
         sys.exit(1)

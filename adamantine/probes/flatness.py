@@ -52,7 +52,9 @@ class MomentFlatness:
         if len(past) > 3:
             weights = torch.tensor([self.beta ** (p.step - t) for t, _ in past], dtype=torch.float64)
             # The share of equal pairs in the average over all steps, measured or not.
-            share = (1 - self.beta) / (1 + self.beta) * (1 + self.beta ** (p.step + 1)) / (1 - self.beta ** (p.step + 1))
+            share = (
+                (1 - self.beta) / (1 + self.beta) * (1 + self.beta ** (p.step + 1)) / (1 - self.beta ** (p.step + 1))
+            )
             stacked = zip(*[self._blocks(g) for _, g in past], strict=True)
             found = [_predicted(torch.stack(g).double(), weights / weights.sum(), share) for g in stacked]
             out["predicted_variance"] = _mean(torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found]))

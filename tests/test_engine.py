@@ -1,0 +1,145 @@
+"""Runs end as results whatever happens to them: errors, dead workers, interruption, resumption."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adamantine.engine import Progress, execute, work
+from adamantine.key import key_of
+from adamantine.module import load_file
+from adamantine.result import Result
+from adamantine.store import Store
+
+TASKS = '''
+"""Tasks that go wrong."""
+import os
+import time
+from dataclasses import dataclass
+import torch
+from adamantine.optim.sgd import sgd
+from adamantine.run import Run
+
+@dataclass(frozen=True)
+class Line:
+    """f(w) = w."""
+    does: str = ""
+    def init(self, rng):
+        return {"w": torch.zeros(2)}
+    def source(self, rng):
+        return lambda w: torch.randn(3, generator=rng)
+    def losses(self, w, batch):
+        if self.does == "raise":
+            raise RuntimeError("the moon is wrong")
+        if self.does == "die":
+            os._exit(7)
+        if self.does == "sleep":
+            time.sleep(0.02)
+        return w["w"].square().sum() + batch + (float("nan") if self.does == "diverge" else 0)
+    def score(self, w):
+        return {"held_out": float(w["w"].sum())}
+
+def run(does="", steps=5, seed=0):
+    return Run(Line(does), sgd(0.1), steps, seed, every=1)
+'''
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    file = tmp_path / "wrong.py"
+    file.write_text(TASKS)
+    sys.modules.pop("file_wrong", None)
+    return load_file(file)
+
+
+def finished(runs, store, **named):
+    keyed = [(key_of(r), r) for r in runs]
+    return {e.key: e for e in execute(keyed, store, **named) if isinstance(e, Result)}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_end_is_a_result_and_stored(tasks, tmp_path, jobs):
+    store = Store(tmp_path / "store")
+    ends = {"": "done", "raise": "failed", "diverge": "diverged"} | ({"die": "failed"} if jobs > 1 else {})
+    runs = {does: tasks.run(does) for does in ends}
+    runs |= {f"after {i}": tasks.run(seed=i + 1) for i in range(3)}
+    found = finished(runs.values(), store, jobs=jobs, files=[Path(tasks.__file__)])
+    assert len(found) == len(runs)
+    for does, run in runs.items():
+        assert found[key_of(run)].status == ends.get(does, "done")
+    assert "the moon is wrong" in found[key_of(runs["raise"])].why
+    assert found[key_of(runs["raise"])].why.startswith("Traceback")
+    assert "step 0" in found[key_of(runs["diverge"])].why
+    if jobs > 1:
+        assert "exit code 7" in found[key_of(runs["die"])].why
+    stored = {r.key: r for r in store.results()}
+    assert {k: r.status for k, r in stored.items()} == {k: r.status for k, r in found.items()}
+    facts = stored[key_of(runs[""])].provenance
+    assert {"python", "torch", "adamantine", "threads", "seconds", "device", "started", "code"} <= set(facts)
+
+
+def test_workers_give_the_rows_that_this_process_gives(tasks, tmp_path):
+    runs = [tasks.run(seed=i) for i in range(4)]
+    here = finished(runs, Store(tmp_path / "a"))
+    there = finished(runs, Store(tmp_path / "b"), jobs=2, files=[Path(tasks.__file__)])
+    assert {k: r.rows for k, r in here.items()} == {k: r.rows for k, r in there.items()}
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(tasks, tmp_path):
+    store, run = Store(tmp_path / "store"), tasks.run("sleep", steps=12)
+    key = key_of(run)
+    for event in work(key, run, store, checkpoint_every=0):
+        if isinstance(event, Progress):
+            break  # as Ctrl-C does: the generator is closed, nothing is written
+    events = work(key, run, store, checkpoint_every=0)
+    for event in events:
+        if isinstance(event, Progress) and event.step >= 9:
+            break
+    events.close()
+    assert store.checkpoint(key).exists()
+    assert not list(store.results())
+    (result,) = finished([run], store).values()
+    assert result.provenance["resumed"] >= 8
+    assert not store.checkpoint(key).exists()
+    (whole,) = finished([run], Store(tmp_path / "other")).values()
+    assert result.rows == whole.rows
+
+
+def test_a_killed_command_goes_on_where_it_was(tmp_path):
+    """`kill -9` half way: what was finished is stored whole, and the next call executes only the rest."""
+    claim = tmp_path / "slow.py"
+    claim.write_text(
+        TASKS.replace('"""Tasks that go wrong."""', '"""Is it slow?\n\nA test."""')
+        + """
+from adamantine.finding import Findings
+
+def runs(scale, results):
+    return [run("sleep", 15, seed) for seed in range(8)]
+
+def verdict(scale, results):
+    return Findings("yes", ())
+
+def figures(scale, results):
+    return []
+"""
+    )
+    command = [sys.executable, "-m", "adamantine", "run", str(claim), "--store", str(tmp_path / "s"), "--jobs", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "s" / "runs").glob("[!.]*"))) < 2:
+        assert time.monotonic() < deadline, "the first runs never finished"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    stored = {r.key for r in Store(tmp_path / "s").results()}
+    assert 2 <= len(stored) < 8
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"{len(stored)} runs known, {8 - len(stored)} to execute" in again.stdout
+    assert f"{8 - len(stored)} runs executed" in again.stdout
+    third = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "0 runs executed" in third.stdout
