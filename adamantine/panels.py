@@ -100,7 +100,8 @@ def summary(c: Comparison, results: Results, reference: str, fractions: Sequence
         f"{c.name}: every arm",
         f"{c.seeds} reporting seeds. The difference is in the logarithm of the final {_loss(c)}, paired by seed, "
         f"with its 95 % interval; slow-down, rate and offset are against {reference} (steps = offset + rate x its "
-        f"steps); the window is the range of rates within {tolerance:.0%} of the best, in decades, from the tuning runs.",
+        f"steps); the window is the range of rates within {tolerance:.0%} of the best, in decades, from the tuning "
+        "runs.",
         (
             "arm",
             "tuned rate",

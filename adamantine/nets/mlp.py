@@ -1,6 +1,7 @@
 """A multilayer perceptron."""
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,19 @@ class Mlp:
     width: int = 64
     depth: int = 2
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        if min(self.inputs, self.classes, self.width) < 1 or self.depth < 0:
+            raise ValueError("Mlp: inputs, classes and width are at least 1, depth at least 0.")
+
+    def check(self, shape: tuple[int, int, int], classes: int) -> None:
+        """Raise ValueError where images of `shape` in so many `classes` do not fit."""
+        if (self.inputs, self.classes) != (math.prod(shape), classes):
+            raise ValueError(
+                f"Mlp: {math.prod(shape)} pixels and {classes} classes do not fit a network of {self.inputs} inputs "
+                f"and {self.classes} classes; give Mlp(inputs={math.prod(shape)}, classes={classes}, ...)."
+            )
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """Widths from the input to the logits."""
@@ -26,8 +40,8 @@ class Mlp:
 
     def init(self, rng: torch.Generator) -> Params:
         """Weights of variance `2 / fan-in` (He et al., arXiv:1502.01852), the head `1 / fan-in`; biases zero."""
-        w, sizes = {}, self.sizes
-        for i, (n, m) in enumerate(itertools.pairwise(sizes)):
+        w = {}
+        for i, (n, m) in enumerate(itertools.pairwise(self.sizes)):
             name = f"layer{i}" if i < self.depth else "head"
             gain = 2.0 if i < self.depth else 1.0
             w[f"{name}.weight"] = torch.randn(m, n, generator=rng) * (gain / n) ** 0.5

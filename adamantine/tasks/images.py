@@ -1,43 +1,58 @@
-"""Image recognition."""
+"""Image recognition: digits, an endless stream of glyphs, or one's own images; any network of `adamantine.nets`."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adamantine.data import digits
+from adamantine.data.digits import Digits
 from adamantine.nets.mlp import Mlp
-from adamantine.point import Draw
+from adamantine.point import Draw, stream
 from adamantine.tree import Params
+
+RECALIBRATION = 1024  # training images from which batch normalization takes its statistics for evaluation
 
 
 @dataclass(frozen=True)
 class Images:
-    """Cross-entropy, in nats, of a network on scikit-learn's handwritten digits; batches drawn with replacement."""
+    """Cross-entropy, in nats, of `net` on `data`: `Digits`, `Glyphs`, `Pictures`, or anything with their methods.
 
-    net: Mlp = field(default_factory=Mlp)
+    Raises ValueError or TypeError where the two do not fit.
+    """
+
+    data: Any = field(default_factory=Digits)
+    net: Any = field(default_factory=Mlp)
     batch: int = 64
 
     def __post_init__(self) -> None:
         """Refuse a network that does not fit the images."""
-        if (self.net.inputs, self.net.classes) != (64, 10):
-            raise ValueError(
-                f"Images: the digits have 64 pixels and 10 classes; the network takes {self.net.inputs} and "
-                f"gives {self.net.classes}."
-            )
+        for name, methods in (("data", ("shape", "classes", "draw", "held_out")), ("net", ("init", "check"))):
+            lacking = [m for m in methods if not hasattr(getattr(self, name), m)]
+            if lacking:
+                raise TypeError(
+                    f"Images: {name} {getattr(self, name)!r} lacks {', '.join(lacking)}; give Digits(), say."
+                )
+        if self.batch < 1:
+            raise ValueError(f"Images: batch is {self.batch}; it must be at least 1.")
+        self.net.check(self.data.shape, self.data.classes)
+
+    @property
+    def splits(self) -> bool:
+        """Whether the loss splits by example: not where batch normalization couples the batch."""
+        return getattr(self.net, "norm", "") != "batch"
 
     def init(self, rng: torch.Generator) -> Params:
         """The network's own."""
         return self.net.init(rng)
 
     def source(self, rng: torch.Generator) -> Draw:
-        """Batches `{"x": [B, 8, 8], "y": [B]}` from the training images."""
-        x, y, _, _ = digits.split()
+        """Batches `{"x": [B, C, H, W], "y": [B]}` of training images."""
 
         def draw(w: Params) -> dict[str, Tensor]:
-            i = torch.randint(len(x), (self.batch,), generator=rng)
-            return {"x": x[i], "y": y[i]}
+            x, y = self.data.draw(self.batch, rng)
+            return {"x": x, "y": y}
 
         return draw
 
@@ -47,12 +62,19 @@ class Images:
 
     @torch.no_grad()
     def score(self, w: Params) -> dict[str, float]:
-        """`held_out` loss and `accuracy` on images never trained on."""
-        _, _, x, y = digits.split()
+        """`held_out` loss and `accuracy` on images never trained on.
+
+        Batch normalization then uses the statistics of 1,024 training images at these very weights.
+        """
+        x, y = self.data.held_out()
         first = next(iter(w.values()))
         x, y = x.to(first.device, first.dtype), y.to(first.device)
-        logits = self.net(w, x)
+        if self.splits:
+            logits = self.net(w, x)
+        else:
+            seen, _ = self.data.draw(RECALIBRATION, stream(0, "batch statistics"))
+            logits = self.net(w, x, self.net.statistics(w, seen.to(first.device, first.dtype)))
         return {
             "held_out": F.cross_entropy(logits, y).item(),
-            "accuracy": (logits.argmax(1) == y).float().mean().item(),
+            "accuracy": (logits.argmax(1) == y).to(torch.float64).mean().item(),
         }
