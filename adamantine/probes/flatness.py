@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adamantine.point import Point
-from adamantine.tree import Params
+from adamantine.tree import Params, norm
 
 LEAST = 8  # coordinates below which a block says nothing of its spread
 SEEN = 0.02  # gradients whose weight in the average has fallen below this are forgotten
@@ -26,13 +26,15 @@ class MomentFlatness:
     `predicted_variance`: what it would be under a random rotation of each block, from the gradients at the points
     measured so far, weighted as an exponential average with coefficient `beta` weighs them. `path` leads to `v` in
     the optimizer's state; `scope` is "all", "layer", "row" or "column". The mean over pairs of *different* gradients
-    estimates `|C|_F^2` up to the share of equal pairs, which is known. Raises ValueError where `path` leads
+    estimates `|C|_F^2` up to the share of equal pairs, which is known. `clip` is the norm to which the optimizer
+    clips its gradients, if it does. Raises ValueError where `path` leads
     to anything but tensors.
     """
 
     path: tuple[int, ...] = (1, 1)
     scope: str = "all"
     beta: float = 0.999
+    clip: float | None = None
 
     def __call__(self, p: Point) -> dict[str, float]:
         """Both variances; the prediction is NaN before the fourth measured point."""
@@ -44,7 +46,8 @@ class MomentFlatness:
                 f"MomentFlatness: path {self.path} does not lead to a tensor a parameter in this optimizer's state; "
                 "count the parts of the chain from 0, as (1, 1) for Ema() >> Rms() >> ..."
             )
-        past = [*p.notes.get(self._note, ()), (p.step, dict(p.grad))]
+        scale = 1.0 if self.clip is None else min(1.0, self.clip / (float(norm(p.grad)) + 1e-6))
+        past = [*p.notes.get(self._note, ()), (p.step, {k: x * scale for k, x in p.grad.items()})]
         past = [(t, g) for t, g in past if self.beta ** (p.step - t) > SEEN]
         p.notes[self._note] = past
         measured, sizes = zip(*[_spread(b) for b in self._blocks(v)], strict=True)
