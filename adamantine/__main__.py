@@ -153,7 +153,8 @@ def _conclude(module: ModuleType, claim: str, scale: str, store: Store, results:
         raise StoreError(f"the page could not be written to {str(folder)!r} ({error.strerror}).") from error
     console.print()
     console.print(Text(findings.answer))
-    console.print(_sheet(findings.findings))
+    for finding in findings.findings:
+        console.print(_lines(finding), soft_wrap=True)
     for note in findings.notes:
         console.print(Text(f"  note: {note}", style="dim"))
     console.print(f"\nThe page: {out.resolve()}", soft_wrap=True)
@@ -167,17 +168,14 @@ def _papers(items: Sequence[object], folder: Path) -> None:
         paper(item, folder / f"{type(item).__name__.lower()}-{i}{kind}", colour=tint)  # pyright: ignore[reportArgumentType]
 
 
-def _sheet(findings: Sequence[Finding]) -> Sheet:
-    sheet = Sheet(box=None, pad_edge=False, header_style="bold")
-    for column in ("verdict", "task", "finding", "effect", "interval"):
-        sheet.add_column(column, overflow="fold", no_wrap=column in ("verdict", "interval"))
-    for f in findings:
-        effect, low, high = (page.number(x) for x in (f.effect, *f.interval))
-        sheet.add_row(
-            Text(f.verdict, style=COLOUR[f.verdict]), Text(f.task), Text(f.statement), Text(f"{effect} {f.unit}"),
-            Text(f"{low} to {high}"),
-        )  # fmt: skip
-    return sheet
+def _lines(f: Finding) -> Text:
+    effect, low, high = (page.number(x) for x in (f.effect, *f.interval))
+    return Text.assemble(
+        (f"{f.verdict:>12}", COLOUR[f.verdict]),
+        (f"  {f.task}: " if f.task else "  ", "bold"),
+        f"{effect} {f.unit} ({low} to {high}, n = {f.n})\n",
+        (f"{'':>12}  {f.statement}", "dim"),
+    )
 
 
 def _read(store: Store) -> Results:

@@ -175,7 +175,8 @@ def verdict(scale: str, results: Results) -> Findings:
                 notes.append(f"{c.name}: {arm.name} diverged in {often}; it counts as an infinite loss.")
     answer = "; ".join(words)
     # Chief findings first: each of them on every task before the next.
-    return Findings(f"{answer[0].upper()}{answer[1:]}.", tuple(f for same in zip(*found) for f in same), tuple(notes))
+    ordered = tuple(f for same in zip(*found, strict=True) for f in same)
+    return Findings(f"{answer[0].upper()}{answer[1:]}.", ordered, tuple(notes))
 
 
 def _in_words(f: Finding) -> str:
