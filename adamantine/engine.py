@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from adamantine import checkpoint
+from adamantine.key import key_of
 from adamantine.module import load_file
 from adamantine.result import DIVERGED, DONE, FAILED, Result
 from adamantine.run import Checkpoint, Diverged, Row, Run
@@ -189,6 +190,8 @@ def _worker(
     while True:
         try:
             key, run = pickle.loads(pipe.recv_bytes())
+            if key_of(run) != key:  # this process imported other code than its parent
+                raise StoreError("the code changed while its runs were under way; give the same command again.")
             for told in work(key, run, store, device, checkpoint_every):
                 if os.getppid() != parent:
                     return  # nobody is left to work for; the last checkpoint stays

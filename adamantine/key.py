@@ -99,19 +99,15 @@ def _reached(modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
         if module.__name__ in seen:
             continue
         seen[module.__name__] = module
-        for name in _imports(str(module.__file__), _stamp(module)):
+        for name in _imports(str(module.__file__)):
             found = sys.modules.get(name)
             if found is not None and _own(found):
                 todo.append(found)
     return seen
 
 
-def _stamp(module: ModuleType) -> int:
-    return os.stat(str(module.__file__)).st_mtime_ns
-
-
 @functools.cache
-def _imports(file: str, _stamp: int) -> tuple[str, ...]:
+def _imports(file: str) -> tuple[str, ...]:
     names = []
     for node in ast.walk(ast.parse(Path(file).read_text())):
         if isinstance(node, ast.Import):
@@ -122,12 +118,15 @@ def _imports(file: str, _stamp: int) -> tuple[str, ...]:
 
 
 def source_hash(module: ModuleType) -> str:
-    """Hash of the module's syntax tree without comments, docstrings and positions."""
-    return _source_hash(str(module.__file__), _stamp(module))
+    """Hash of the module's syntax tree without comments, docstrings and positions.
+
+    Read once a process: what runs is what was imported, whatever is edited meanwhile.
+    """
+    return _source_hash(str(module.__file__))
 
 
 @functools.cache
-def _source_hash(file: str, _stamp: int) -> str:
+def _source_hash(file: str) -> str:
     syntax = ast.parse(Path(file).read_text())
     for node in ast.walk(syntax):
         body = getattr(node, "body", None)

@@ -174,6 +174,10 @@ class Route(Part):
         b, sn = self.no.update(no, s[1], p) if no else (no, s[1])
         return {k: a[k] if k in a else b[k] for k in u}, (sy, sn)
 
+    def __repr__(self) -> str:
+        """The constructor call, with the function by its name."""
+        return f"Route({getattr(self.where, '__qualname__', repr(self.where))}, {self.yes!r}, {self.no!r})"
+
     def read(self, w: Params, s: State) -> Params:
         """Each side reads its own tensors."""
         yes, no = self._halves(w, w)

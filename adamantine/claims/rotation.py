@@ -115,7 +115,7 @@ def comparisons(scale: str) -> tuple[Comparison, ...]:
     if scale == "laptop":
         text = Language(model=Decoder(context=32, width=32, depth=1), batch=32)
         return (
-            Comparison("language", text, many, 400),
+            Comparison("language", text, many, 300),
             Comparison("images", _glyphs(Mlp(256, 34)), many, 600),
         )
     setting = {"arms": many, "steps": 4000, "tuning_seeds": 3, "every": 20}

@@ -66,6 +66,10 @@ def aligned(new: Tensor, old: Tensor) -> Tensor:
 def symmetry_in(inner: Part) -> str:
     """The symmetry of `inner` in a basis that turns with the matrices and is fixed up to signs.
 
-    Every named group contains the flips of whole rows and columns, so an inner part with any symmetry will do.
+    An inner part that commutes with left-right rotations does not notice the basis and keeps its own symmetry. Every
+    named group contains the flips of whole rows and columns, so for the rest any symmetry will do.
     """
-    return "left-right rotation" if holds(inner.symmetry) else "none"
+    held = holds(inner.symmetry)
+    if "left-right rotation" in held:
+        return inner.symmetry
+    return "left-right rotation" if held else "none"
