@@ -1,0 +1,195 @@
+"""Changes of basis: exact inverses, the right law, and the same iterates as on the turned problem."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+import pytest
+import torch
+
+from adamantine import tree
+from adamantine.optim.adam import adamw
+from adamantine.optim.basis import InBasis, TaskIn
+from adamantine.optim.eigenbasis import Eigenbasis, soap
+from adamantine.optim.hadamard import Hadamard
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Ema
+from adamantine.optim.rotations import BlockHaar, haar
+from adamantine.optim.scope import Scope
+from adamantine.optim.second_moment import Rms
+from adamantine.optim.sgd import sgd
+from adamantine.optim.svd_basis import SvdBasis
+from adamantine.point import Point, stream
+
+SCOPES = get_args(Scope)
+
+
+def weights(dtype=torch.float64):
+    shapes = {"m": (7, 12), "k": (5, 3, 2, 2), "v": (11,), "one": (1,), "scalar": ()}
+    return {k: torch.randn(s, generator=stream(0, k), dtype=dtype) for k, s in shapes.items()}
+
+
+def close(a, b, tolerance=1e-12):
+    return float(tree.norm(tree.add(a, b, -1.0))) < tolerance * (1 + float(tree.norm(b)))
+
+
+BASES = [
+    *(BlockHaar(s, b, seed) for s in SCOPES for b in (4, 256) for seed in (0, 3)),
+    *(Hadamard(s, rounds=r, block=b) for s in SCOPES for r in (2, 3) for b in (4, 1024)),
+]
+
+
+@pytest.mark.parametrize("basis", BASES, ids=repr)
+def test_back_undoes_forth_and_lengths_are_kept(basis):
+    w = weights()
+    z = basis.forth(w)
+    assert {k: x.shape for k, x in z.items()} == {k: x.shape for k, x in w.items()}
+    assert close(basis.back(z), w)
+    assert close(basis.forth(basis.back(w)), w)
+    assert float(tree.norm(z)) == pytest.approx(float(tree.norm(w)))
+    assert not close(z, w, 1e-2)
+    assert eval(repr(basis)) == basis
+
+
+@pytest.mark.parametrize("basis", [BlockHaar("all"), Hadamard("all")], ids=repr)
+def test_single_precision_is_exact_to_rounding(basis):
+    w = {"w": torch.randn(10_000, generator=stream(0, "w"))}
+    assert close(basis.back(basis.forth(w)), w, 1e-6)
+
+
+def test_scopes_keep_apart_what_they_say():
+    w = weights()
+    for scope in ("layer", "row", "column"):
+        z = BlockHaar(scope).forth(w)
+        for k in w:
+            assert float(z[k].norm()) == pytest.approx(float(w[k].norm()))
+    rows = BlockHaar("row").forth(w)["m"]
+    assert torch.allclose(rows @ rows.T, w["m"] @ w["m"].T)
+    columns = BlockHaar("column").forth(w)["m"]
+    assert torch.allclose(columns.T @ columns, w["m"].T @ w["m"])
+
+
+def test_haar_has_haars_moments():
+    d, n = 6, 4000
+    q = torch.stack([haar(d, seed, torch.float64, torch.device("cpu")) for seed in range(n)])
+    assert torch.allclose(q @ q.mT, torch.eye(d, dtype=torch.float64).expand(n, d, d), atol=1e-12)
+    x = q[:, 0, 0]
+    for power, exact in ((1, 0.0), (2, 1 / d), (4, 3 / (d * (d + 2)))):
+        y = x**power
+        assert abs(float(y.mean()) - exact) < 4 * float(y.std()) / n**0.5
+    # QR without the sign correction would make the diagonal of one sign.
+    assert 0.4 < float((q[:, 1, 1] > 0).double().mean()) < 0.6
+
+
+def test_one_round_of_hadamard_is_refused_and_two_mix():
+    with pytest.raises(ValueError, match="at least 2"):
+        Hadamard("all", rounds=1)
+    d, out = 256, []
+    for seed in range(200):
+        e = torch.zeros(d, dtype=torch.float64)
+        e[seed] = 1.0
+        out.append(Hadamard("all", seed=seed).forth({"w": e})["w"] * d**0.5)
+    x = torch.stack(out)
+    assert 2.3 < float((x**4).mean()) < 3.7, "a coordinate of a random direction is nearly Gaussian"
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Smooth and non-separable."""
+
+    def init(self, rng):
+        return {k: x for k, x in weights().items() if k != "scalar"}
+
+    def source(self, rng):
+        return lambda w: torch.randn(8, tree.size(w), generator=rng, dtype=torch.float64)
+
+    def losses(self, w, batch):
+        x = batch @ tree.flat(w)
+        return torch.log(torch.cosh(x)) + 0.2 * x
+
+    def score(self, w):
+        return {"norm": float(tree.norm(w))}
+
+
+def iterate(part, task, w, steps=25):
+    s, draw = part.init(w), task.source(stream(0, "data"))
+    for step in range(steps):
+        p = Point(task, w, draw(w), step, steps)
+        u, s = part.update(p.grad, s, p)
+        w = tree.add(w, u, -1.0)
+    return w
+
+
+@pytest.mark.parametrize("basis", [BlockHaar("all", 16), BlockHaar("row"), Hadamard("layer")], ids=repr)
+def test_a_part_in_a_basis_is_the_part_on_the_turned_task(basis):
+    task = Surface()
+    w = task.init(None)
+    here = iterate(InBasis(adamw(0.01), basis), task, w)
+    there = basis.back(iterate(adamw(0.01), TaskIn(task, basis, {}), basis.forth(w)))
+    assert close(here, there, 1e-9)
+
+
+@pytest.mark.parametrize("basis", [BlockHaar("all", 16), BlockHaar("column"), Hadamard("all")], ids=repr)
+def test_sgd_does_not_see_the_basis_and_adam_does(basis):
+    task = Surface()
+    w = task.init(None)
+    assert close(iterate(InBasis(sgd(0.01, 0.9), basis), task, w), iterate(sgd(0.01, 0.9), task, w), 1e-10)
+    assert not close(iterate(InBasis(adamw(0.01), basis), task, w), iterate(adamw(0.01), task, w), 1e-4)
+
+
+def test_the_turned_task_turns_curvature_too():
+    task, basis = Surface(), BlockHaar("all", 16)
+    w = task.init(None)
+    batch = task.source(stream(0, "data"))(w)
+    v = tree.each(torch.ones_like, w)
+    p, q = Point(task, w, batch), Point(TaskIn(task, basis, {}), basis.forth(w), batch)
+    assert close(basis.forth(p.hvp(v)), q.hvp(basis.forth(v)), 1e-10)
+    assert TaskIn(task, basis, {}).score(basis.forth(w)) == pytest.approx(task.score(w))
+
+
+def test_adams_first_step_in_the_singular_basis_is_the_polar_factor():
+    g = {"m": torch.randn(6, 4, generator=stream(0, "g"), dtype=torch.float64)}
+    part = SvdBasis(Ema(0.9) >> Rms(0.999, 1e-14))
+    u, _ = part.update(g, part.init(g), Point(Surface(), g, None).given(g))
+    a, _, b = torch.linalg.svd(g["m"], full_matrices=False)
+    assert torch.allclose(u["m"], a @ b, atol=1e-9)
+
+
+def test_soap_against_its_algorithm_written_out():
+    """Vyas et al., algorithm 3, for one matrix, refreshed at every step by eigh."""
+    part = Ema(0.9) >> Eigenbasis(Rms(0.95, 1e-8), 0.95, every=1, method="eigh") >> Lr(0.1)
+    w = {"m": torch.randn(4, 4, generator=stream(0, "w"), dtype=torch.float64)}
+    s = part.init(w)
+    left = right = torch.zeros(4, 4, dtype=torch.float64)
+    m = torch.zeros(4, 4, dtype=torch.float64)
+    ql = qr = None
+    v = torch.zeros(4, 4, dtype=torch.float64)
+    for t in range(1, 6):
+        g = torch.randn(4, 4, generator=stream(t, "g"), dtype=torch.float64)
+        u, s = part.update({"m": g}, s, Point(Surface(), w, None, t - 1, 5).given({"m": g}))
+        left, right = 0.95 * left + 0.05 * g @ g.T, 0.95 * right + 0.05 * g.T @ g
+
+        def basis(a, old):
+            q = torch.linalg.eigh(a)[1].flip(1)
+            return q if old is None else q * torch.where((q * old).sum(0) < 0, -1.0, 1.0)
+
+        ql, qr = basis(left, ql), basis(right, qr)
+        m = 0.9 * m + 0.1 * g
+        v = 0.95 * v + 0.05 * (ql.T @ g @ qr).square()
+        n = (ql.T @ m @ qr) / (1 - 0.9**t) / ((v / (1 - 0.95**t)).sqrt() + 1e-8)
+        assert torch.allclose(u["m"], 0.1 * ql @ n @ qr.T, atol=1e-9)
+    assert "Eigenbasis" in repr(soap(1e-3))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: BlockHaar("neuron"), "scope"),
+        (lambda: BlockHaar("all", 0), "block"),
+        (lambda: Hadamard("all", block=3), "power of two"),
+        (lambda: InBasis(Rms(), "haar"), "forth"),
+        (lambda: SvdBasis(every=0), "every"),
+    ],
+)
+def test_impossible_bases_are_refused_in_a_sentence(make, says):
+    with pytest.raises((ValueError, TypeError), match=says):
+        make()
