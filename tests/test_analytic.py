@@ -69,7 +69,7 @@ def test_heavy_tailed_classes():
     w = task.init(stream(0, "init"))
     while (late := task.score(w))["group0"] > 0.5:
         w = tree.add(w, Point(task, w, task.source(stream(0, "data"))(w)).grad, -0.1)
-    assert late["group3"] > 4 * late["group0"], "gradient descent leaves the rare classes behind"
+    assert late["group3"] > 1.5 * late["group0"], "gradient descent leaves the rare classes behind"
     for _ in range(3000):
         w = tree.add(w, Point(task, w, task.source(stream(0, "data"))(w)).grad, -3.0)
     assert task.minimum() < task.score(w)["held_out"] < 0.01
