@@ -33,6 +33,7 @@ from adamantine.optim.basis import InBasis
 from adamantine.optim.clip import Clip
 from adamantine.optim.decay import Decay
 from adamantine.optim.eigenbasis import Eigenbasis
+from adamantine.optim.hadamard import Hadamard
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.rotations import BlockHaar
@@ -63,6 +64,7 @@ ADAM, SGD, SVD, EIGEN = "AdamW", "SGD", "singular basis", "eigenbasis"
 PUBLISHED = (SVD, "row rotation", ADAM, "column rotation", "layer rotation", "global rotation")
 MARGIN = 0.01
 FRACTIONS = (0.3, 0.5, 0.7, 0.9)
+HALF = 0.5  # late enough to matter, early enough for arms that need up to twice as long
 TOLERANCE = 0.02
 
 
@@ -70,8 +72,10 @@ def _native(rate: float, seed: int) -> Part:
     return Clip(CLIP, adamw(rate, BETA1, BETA2, decay=DECAY, schedule=SCHEDULE))
 
 
-def _rotated(scope: str, rate: float, seed: int) -> Part:
-    return InBasis(_native(rate, seed), BlockHaar(scope, seed=seed))  # pyright: ignore[reportArgumentType]
+def _rotated(scope: Any, rate: float, seed: int) -> Part:
+    # Haar matrices are exact but dense; blocks of them leave v several times less flat than a rotation of all would.
+    basis: Any = Hadamard(scope, seed=seed) if scope in ("all", "layer") else BlockHaar(scope, seed=seed)
+    return InBasis(_native(rate, seed), basis)
 
 
 def _shared(scope: str, rate: float, seed: int) -> Part:
@@ -92,7 +96,7 @@ def _descent(rate: float, seed: int) -> Part:
 
 
 def _descent_rotated(rate: float, seed: int) -> Part:
-    return InBasis(_descent(rate, seed), BlockHaar("all", seed=seed))
+    return InBasis(_descent(rate, seed), Hadamard("all", seed=seed))
 
 
 def _arms(adam: tuple[float, ...], descent: tuple[float, ...]) -> tuple[Arm, ...]:
@@ -115,8 +119,8 @@ def comparisons(scale: str) -> tuple[Comparison, ...]:
     if scale == "laptop":
         text = Language(model=Decoder(context=32, width=32, depth=1), batch=32)
         return (
-            Comparison("language", text, many, 300),
-            Comparison("images", _glyphs(Mlp(256, 34)), many, 600),
+            Comparison("language", text, many, 300, seeds=8),
+            Comparison("images", _glyphs(Mlp(256, 34)), many, 600, seeds=8),
         )
     setting = {"arms": many, "steps": 4000, "tuning_seeds": 3, "every": 20}
     return (
@@ -243,10 +247,10 @@ def _ordering(c: Comparison, results: Results) -> list[Finding]:
 
 
 def _slow(c: Comparison, results: Results, name: str) -> Finding:
-    target = c.targets(ADAM, results, FRACTIONS)[-1]
+    target = c.targets(ADAM, results, [HALF])[0]
     effect, missed = c.slowdown(name, ADAM, target, results)
     tail = f" ({missed} of {c.seeds} never got there: a lower bound)" if missed else ""
-    statement = f"AdamW under {name} takes longer to the loss of AdamW at {FRACTIONS[-1]:.0%} of its training{tail}"
+    statement = f"AdamW under {name} takes longer to the loss that AdamW reaches half way{tail}"
     return above(statement, effect, 0.0, "times the steps", c.name, c.keys(results, name, ADAM), math.exp)
 
 
