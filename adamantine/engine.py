@@ -28,7 +28,7 @@ from adamantine import checkpoint
 from adamantine.key import key_of
 from adamantine.module import load_file
 from adamantine.result import DIVERGED, DONE, FAILED, Result
-from adamantine.run import Checkpoint, Diverged, Row, Run
+from adamantine.run import Checkpoint, Diverged, Row, Run, Trained
 from adamantine.store import Store, StoreError
 
 Keyed = tuple[str, Run]
@@ -82,7 +82,7 @@ def work(
     file, started, clock = store.checkpoint(key), datetime.now(UTC), time.perf_counter()
     held = checkpoint.load(file)
     start, rows = held if held else (None, [])
-    status, why, told = DONE, "", 0.0
+    status, why, told, samples = DONE, "", 0.0, {}
     try:
         for event in run.events(start, device, checkpoint_every):
             if isinstance(event, Row):
@@ -95,6 +95,9 @@ def work(
             elif isinstance(event, Diverged):
                 status, why = DIVERGED, event.why
                 rows.append(Row(event.step, "diverged", float(event.step)))
+            elif isinstance(event, Trained) and hasattr(run.task, "samples"):
+                drawn = run.task.samples(event.w)  # pyright: ignore[reportAttributeAccessIssue]
+                samples = {name: x.float().cpu().numpy() for name, x in drawn.items()}
     except Exception:
         status, why = FAILED, traceback.format_exc()
         file.unlink(missing_ok=True)  # it may be what the run failed on
@@ -103,7 +106,7 @@ def work(
         "seconds": round(time.perf_counter() - clock, 3),
         "resumed": start.step if start else None,
     }
-    result = Result(key, status, tuple(rows), why, facts)
+    result = Result(key, status, tuple(rows), why, facts, samples)
     store.write(run, result)
     yield result
 

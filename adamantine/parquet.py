@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import safetensors.numpy
 
 from adamantine.result import Result
 from adamantine.run import Row
@@ -34,7 +35,8 @@ def rows_of(table: pa.Table) -> tuple[Row, ...]:
 def fold(folder: Path, found: Sequence[tuple[Result, str]]) -> None:
     """Write results, each with its spec as JSON, as `runs.parquet` (a row a run) and `rows.parquet` (a row a number).
 
-    Task, optimizer, seed and role have columns of their own, for those who query the files directly.
+    Task, optimizer, seed and role have columns of their own, for those who query the files directly; samples are
+    the bytes of a safetensors file.
     """
     specs = [msgspec.json.decode(spec, type=dict[str, Any]) for _, spec in found]
     runs = {
@@ -43,6 +45,7 @@ def fold(folder: Path, found: Sequence[tuple[Result, str]]) -> None:
         "why": [r.why for r, _ in found],
         "spec": [spec for _, spec in found],
         "provenance": [msgspec.json.encode(r.provenance).decode() for r, _ in found],
+        "samples": pa.array([safetensors.numpy.save(r.samples) if r.samples else None for r, _ in found], pa.binary()),
         **{name: [spec[name] for spec in specs] for name in ("task", "optimizer", "steps", "seed", "role")},
     }
     keys = [r.key for r, _ in found for _ in r.rows]
@@ -61,5 +64,7 @@ def unfold(folder: Path) -> list[tuple[Result, str]]:
     out = []
     for r in runs:
         provenance = msgspec.json.decode(r["provenance"], type=dict[str, Any])
-        out.append((Result(r["key"], r["status"], tuple(rows[r["key"]]), r["why"], provenance), r["spec"]))
+        samples = safetensors.numpy.load(r["samples"]) if r["samples"] else {}
+        result = Result(r["key"], r["status"], tuple(rows[r["key"]]), r["why"], provenance, samples)
+        out.append((result, r["spec"]))
     return out

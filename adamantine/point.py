@@ -28,7 +28,7 @@ class Task(Protocol):
 
     Optional: `splits = False` where the loss of one example depends on the others in the batch
     (BatchNorm in training); `fingerprint() -> str` where the data are not determined by the fields;
-    `samples(w) -> dict[str, Tensor]` of images `[N, H, W]` that a report can show.
+    `samples(w) -> dict[str, Tensor]` of images `[N, H, W]` in [0, 1] that a report can show.
     """
 
     def init(self, rng: torch.Generator) -> Params:

@@ -1,4 +1,4 @@
-"""What became of a run, read back: status and rows."""
+"""What became of a run, read back: status, rows and samples."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,13 +14,17 @@ DONE, DIVERGED, FAILED, INTERRUPTED = "done", "diverged", "failed", "interrupted
 
 @dataclass(frozen=True)
 class Result:
-    """A run that ended: `status` is done, diverged, failed or interrupted; `why` says why not done."""
+    """A run that ended: `status` is done, diverged, failed or interrupted; `why` says why not done.
+
+    `samples` holds named stacks of grey images `[N, H, W]` in [0, 1], where the task draws any.
+    """
 
     key: str
     status: str
     rows: tuple[Row, ...] = field(repr=False)
     why: str = ""
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
+    samples: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def finished(self) -> bool:

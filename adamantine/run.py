@@ -42,7 +42,15 @@ class Checkpoint:
     state: dict[str, Any] = field(repr=False)
 
 
-Event = Row | Diverged | Checkpoint
+@dataclass(frozen=True)
+class Trained:
+    """The last event of a run that did not diverge: the weights to evaluate, after `step` steps."""
+
+    step: int
+    w: tree.Params = field(repr=False)
+
+
+Event = Row | Diverged | Checkpoint | Trained
 
 
 @dataclass(frozen=True)
@@ -86,8 +94,8 @@ class Run:
     ) -> Iterator[Event]:
         """Train from `start` (or from the beginning), yielding rows as they are measured.
 
-        A `Checkpoint` is yielded every `checkpoint_every` seconds; `Diverged`, if it comes, is the last
-        event. Resumed training is bit-equal to uninterrupted training on the same machine.
+        A `Checkpoint` is yielded every `checkpoint_every` seconds; the last event is `Trained`, or `Diverged`
+        with the step and the reason. Resumed training is bit-equal to uninterrupted training on the same machine.
         """
         dtype, seed = DTYPES[self.dtype], f"{self.role}/{self.seed}"
         rng = stream(seed, "data")
@@ -127,19 +135,9 @@ class Run:
         if not math.isfinite(float(tree.norm(w))):
             yield Diverged(self.steps, f"a weight was no longer finite after step {self.steps - 1}")
             return
-        yield from _score(self.task, self.optimizer.read(w, s), self.steps)
-
-    def final(self, device: str = "cpu") -> tree.Params:
-        """Train again and return the weights to evaluate: for samples and figures, not for numbers."""
-        dtype, seed = DTYPES[self.dtype], f"{self.role}/{self.seed}"
-        draw = self.task.source(stream(seed, "data"))
-        w = tree.place(self.task.init(stream(seed, "init")), device, dtype)
-        s = self.optimizer.init(w)
-        for step in range(self.steps):
-            p = Point(self.task, w, tree.place(draw(w), device, dtype), step, self.steps, seed)
-            u, s = self.optimizer.update(p.grad, s, p)
-            w = tree.add(w, u, -1.0)
-        return self.optimizer.read(w, s)
+        w = self.optimizer.read(w, s)
+        yield from _score(self.task, w, self.steps)
+        yield Trained(self.steps, w)
 
 
 def _measure(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:

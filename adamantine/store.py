@@ -1,6 +1,7 @@
 """The results on disk: a folder of finished runs, each there whole or not at all.
 
     STORE/runs/KEY/{spec.json, rows.parquet, status.json, provenance.json}    one run, renamed into place
+                   samples.safetensors                                        ... and the images it drew, if any
     STORE/compact/NAME/{runs.parquet, rows.parquet}                           many runs folded by `compact`
     STORE/code/HASH.py                                                        source snapshots, by content
     STORE/checkpoints/KEY.safetensors                                         runs in flight
@@ -22,6 +23,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import safetensors.numpy
 
 from adamantine.key import SCHEMA, sources
 from adamantine.parquet import fold, rows_of, rows_table, unfold
@@ -29,7 +31,8 @@ from adamantine.result import Result
 from adamantine.run import Run
 
 LEAST_FREE = 50_000_000
-UNREADABLE = (ValueError, KeyError, OSError, msgspec.MsgspecError, pa.ArrowException)
+UNREADABLE = (ValueError, KeyError, OSError, msgspec.MsgspecError, pa.ArrowException, safetensors.SafetensorError)
+SAMPLES = "samples.safetensors"
 
 
 class StoreError(Exception):
@@ -93,6 +96,8 @@ class Store:
             (aside / "provenance.json").write_bytes(_json(provenance))
             (aside / "status.json").write_bytes(_json(Status(result.status, result.why)))
             pq.write_table(rows_table(result.rows), aside / "rows.parquet")
+            if result.samples:
+                (aside / SAMPLES).write_bytes(safetensors.numpy.save(result.samples))
             if final.exists():  # a failed attempt, or another writer's equal result
                 shutil.rmtree(final, ignore_errors=True)
             try:
@@ -174,7 +179,9 @@ class Store:
             status = msgspec.json.decode((folder / "status.json").read_bytes(), type=Status)
             provenance = msgspec.json.decode((folder / "provenance.json").read_bytes(), type=dict[str, Any])
             rows = rows_of(pq.read_table(folder / "rows.parquet"))
-            return Result(spec.key, status.status, rows, status.why, provenance)
+            file = folder / SAMPLES
+            samples = safetensors.numpy.load(file.read_bytes()) if file.exists() else {}
+            return Result(spec.key, status.status, rows, status.why, provenance, samples)
         except FileNotFoundError as error:
             if not folder.exists():  # another process has just compacted it
                 return None

@@ -8,7 +8,7 @@ import torch
 from adamantine import tree
 from adamantine.optim.sgd import sgd
 from adamantine.point import Point, stream
-from adamantine.run import Row, Run
+from adamantine.run import Row, Run, Trained
 from adamantine.tasks.linear import DeepLinear
 from adamantine.tasks.logistic import HeavyTailedLogistic
 from adamantine.tasks.quadratic import Quadratic, power_law
@@ -107,7 +107,9 @@ def test_a_catapult_lands_in_a_flatter_minimum():
     """From sharpness s at rate 3 / s, above the edge of stability and below 4 / s, to one below 2 / rate."""
     task = TwoLayerScalar(y=0.0, start=(3.0, 0.1))
     sharpness = 3.0**2 + 0.1**2
-    end = Run(task, sgd(3.0 / sharpness), steps=300, dtype="float64").final()
+    *_, last = Run(task, sgd(3.0 / sharpness), steps=300, dtype="float64").events()
+    assert isinstance(last, Trained)
+    end = last.w
     assert task.score(end)["held_out"] < 1e-12
     assert task.score(end)["sharpness"] < 2 * sharpness / 3
     diverging = list(Run(task, sgd(4.5 / sharpness), steps=300).events())

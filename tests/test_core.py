@@ -14,7 +14,7 @@ from adamantine.optim.momentum import Momentum
 from adamantine.optim.sgd import sgd
 from adamantine.part import GROUPS, Chain, Part, Route, Until, holds, symmetry_of
 from adamantine.point import Point, stream
-from adamantine.run import Checkpoint, Diverged, Row, Run
+from adamantine.run import Checkpoint, Diverged, Row, Run, Trained
 from adamantine.tasks.images import Images
 
 
@@ -195,8 +195,9 @@ def test_probes_see_the_update_and_keep_notes():
 
 
 def test_steps_in_double_precision():
-    run = Run(Bowl(), sgd(0.1), steps=3, dtype="float64")
-    assert run.final()["w"].dtype == torch.float64
+    *_, last = Run(Bowl(), sgd(0.1), steps=3, dtype="float64").events()
+    assert isinstance(last, Trained)
+    assert last.w["w"].dtype == torch.float64
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -177,6 +179,19 @@ def test_compact_keeps_everything_and_others_can_read_it(tmp_path):
     assert len(table) == 9
     assert table["value"].null_count == 0
     assert store.find(key_of(run()))[1].task == repr(Images())
+
+
+def test_samples_survive_writing_and_compaction(tmp_path):
+    store, images = Store(tmp_path), {"generated": np.linspace(0, 1, 2 * 3 * 3, dtype=np.float32).reshape(2, 3, 3)}
+    store.write(run(), replace(result(run()), samples=images))
+    store.write(run(seed=1), result(run(seed=1)))
+    for _ in range(2):
+        found = {r.key: r for r in Store(tmp_path).results()}
+        assert np.array_equal(found[key_of(run())].samples["generated"], images["generated"])
+        assert found[key_of(run(seed=1))].samples == {}
+        store.compact()
+    (file,) = [*tmp_path.glob("compact/*/runs.parquet")]
+    assert file.exists()
 
 
 def test_two_stores_merge_by_copying(tmp_path):
