@@ -2,30 +2,36 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint slow clean
+INSTALL := $(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -c constraints.txt
 
-# Works where ensurepip is missing (bare Debian): pip then installs into the environment from outside.
-$(VENV)/.ready: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(PYTHON) -m venv --without-pip $(VENV)
-	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
-	else \
-	  $(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
-	fi
+.PHONY: setup dev demo test lint slow clean
+
+# pip installs from outside, which works where ensurepip is missing too (bare Debian).
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || $(PYTHON) -m venv --clear --without-pip $(VENV)
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.ready
+	$(INSTALL) -e '.[dev]'
 	touch $@
 
 setup: $(VENV)/.ready
 
+dev: $(VENV)/.dev
+
 demo: setup
 	$(BIN)/adamantine run rotation --scale laptop
 
-test: setup
+test: dev
 	$(BIN)/python -m pytest
 
-slow: setup
+slow: dev
 	$(BIN)/python -m pytest -m slow
 
-lint: setup
+lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright

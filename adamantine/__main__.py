@@ -91,14 +91,25 @@ def report(
 
 
 @app.command(name="list")
-def list_(kind: Literal["claims", "tasks", "parts", "probes", "assumptions"]) -> int:
-    """List what there is, with what it is and its source in the literature."""
+def list_(kind: Literal["claims", "tasks", "parts", "probes", "assumptions"], name: str | None = None) -> int:
+    """List what there is, with what it is and its source in the literature; all about one of them by its NAME."""
+    if name is not None:
+        try:
+            one, whole = listing.entry(kind, name)
+        except ValueError as error:
+            raise ClaimError(str(error)) from error
+        console.print(Text(f"from {one.module}" if kind == "claims" else f"from {one.module} import {one.name}", "dim"))
+        console.print(Text(whole))
+        if one.source:
+            console.print(Text(f"\nsource: {one.source}", style="dim"))
+        return 0
     sheet = Sheet(box=None, pad_edge=False, header_style="bold")
-    for column in ("name", "what", "source", "import from"):
-        sheet.add_column(column, overflow="fold")
+    for column, most in (("name, import from", 34), ("what", None), ("source", 20)):
+        sheet.add_column(column, overflow="fold", max_width=most)
     for e in listing.entries(kind):
-        sheet.add_row(Text(e.name, style="bold"), Text(e.what), Text(e.source), Text(e.module))
+        sheet.add_row(Text.assemble((f"{e.name}\n", "bold"), (e.module, "dim")), Text(e.what), Text(e.source))
     console.print(sheet)
+    console.print(Text(f"`adamantine list {kind} NAME` says all about one.", style="dim"))
     return 0
 
 

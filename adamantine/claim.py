@@ -11,10 +11,12 @@
 import difflib
 import importlib
 import pkgutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from adamantine import claims
 from adamantine.engine import Progress, execute
@@ -106,10 +108,20 @@ def pursue(
         if not missing:
             return
         yield Asked(missing)
-        for event in execute([*missing.items()], store, jobs, device, checkpoint_every, files):
+        for event in execute(interleaved(missing), store, jobs, device, checkpoint_every, files):
             if isinstance(event, Result):
                 if event.finished:
                     results.add(event)
                 else:
                     failed.add(event.key)
             yield event
+
+
+def interleaved(runs: dict[str, Run]) -> list[tuple[str, Run]]:
+    """The runs, one of each task in turn: the time that remains can then be told from the first few."""
+    seen: Counter[Any] = Counter()
+    turns = {}
+    for key, run in runs.items():
+        turns[key] = seen[run.task]
+        seen[run.task] += 1
+    return sorted(runs.items(), key=lambda item: turns[item[0]])

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from adamantine import checkpoint
 from adamantine.key import key_of
@@ -91,13 +92,15 @@ def work(
                     told = time.monotonic()
                     yield Progress(key, event.step)
             elif isinstance(event, Checkpoint):
-                checkpoint.save(file, event, rows)
+                _keep(file, event, rows)
             elif isinstance(event, Diverged):
                 status, why = DIVERGED, event.why
                 rows.append(Row(event.step, "diverged", float(event.step)))
             elif isinstance(event, Trained) and hasattr(run.task, "samples"):
                 drawn = run.task.samples(event.w)  # pyright: ignore[reportAttributeAccessIssue]
                 samples = {name: x.float().cpu().numpy() for name, x in drawn.items()}
+    except StoreError:
+        raise
     except Exception:
         status, why = FAILED, traceback.format_exc()
         file.unlink(missing_ok=True)  # it may be what the run failed on
@@ -109,6 +112,16 @@ def work(
     result = Result(key, status, tuple(rows), why, facts, samples)
     store.write(run, result)
     yield result
+
+
+def _keep(file: Path, event: Checkpoint, rows: list[Row]) -> None:
+    try:
+        checkpoint.save(file, event, rows)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(
+            f"the checkpoint {str(file)!r} could not be written ({error}); the runs before it are safe: make room, "
+            "then give the same command again."
+        ) from error
 
 
 def provenance(device: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the package contains, found by walking it: claims, tasks, parts, probes and assumptions."""
 
+import difflib
 import importlib
 import inspect
 import pkgutil
@@ -32,6 +33,20 @@ def entries(kind: str) -> list[Entry]:
         raise ValueError(f"there is no kind {kind!r}; choose one of {', '.join(KINDS)}.")
     found = [e for module in _modules(f"adamantine.{WHERE[kind]}") for e in _inside(module, kind)]
     return sorted(found, key=lambda e: e.name.lower())
+
+
+def entry(kind: str, name: str) -> tuple[Entry, str]:
+    """The thing of this kind called `name`, and its whole documentation. Raises ValueError with the nearest names."""
+    found = {e.name: e for e in entries(kind)}
+    if name not in found:
+        near = difflib.get_close_matches(name, found, 3, 0.4) or [*found]
+        raise ValueError(f"there is no {kind.removesuffix('s')} {name!r}; nearest: {', '.join(near)}.")
+    module = importlib.import_module(found[name].module)
+    if kind == "claims":
+        return found[name], inspect.getdoc(module) or ""
+    thing = getattr(module, name)
+    call = f"{name}{inspect.signature(thing)}".replace("adamantine.", "")
+    return found[name], f"{call}\n\n{inspect.getdoc(thing)}"
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
@@ -70,4 +85,5 @@ def _first(doc: str) -> str:
 
 
 def _source(doc: str) -> str:
-    return ", ".join(dict.fromkeys(s.strip() for s in SOURCE.findall(" ".join(doc.split()))))
+    found = (s.strip() for s in SOURCE.findall(" ".join(doc.split())))
+    return ", ".join(dict.fromkeys(s if "(" in s else s.removesuffix(")") for s in found))

@@ -1,6 +1,10 @@
 """A user's Python file as a module, under a name that this process and its workers agree on."""
 
+import contextlib
+import difflib
+import importlib
 import importlib.util
+import pkgutil
 import sys
 import traceback
 from pathlib import Path
@@ -36,8 +40,30 @@ def load_file(path: str | Path) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise FileError(f"{str(path)!r} could not be imported:\n\n{own_traceback(error, file)}") from error
+        trace = own_traceback(error, file)
+        raise FileError(f"{str(path)!r} could not be imported:\n\n{trace}{_nearest(error)}") from error
     return module
+
+
+def _nearest(error: BaseException) -> str:
+    """A sentence with the nearest names, where the file asked this package for one that it does not have."""
+    own = __name__.split(".")[0]
+    if not isinstance(error, ImportError) or (error.name or "").split(".")[0] != own or not error.name:
+        return ""
+    if isinstance(error, ModuleNotFoundError):
+        parent, _, wanted = error.name.rpartition(".")
+        with contextlib.suppress(ImportError):
+            there = [m.name for m in pkgutil.iter_modules(importlib.import_module(parent).__path__)]
+            return _named(wanted, there, f"modules of {parent}")
+        return ""
+    wanted = str(error).partition("cannot import name ")[2].split("'")[1:2]
+    there = [n for n in vars(sys.modules[error.name]) if not n.startswith("_")]
+    return _named(wanted[0], there, f"names in {error.name}") if wanted else ""
+
+
+def _named(wanted: str, there: list[str], what: str) -> str:
+    near = difflib.get_close_matches(wanted, there, 3, 0.4) or sorted(there)
+    return f"\n\nthe nearest {what}: {', '.join(near)}."
 
 
 def own_traceback(error: BaseException, file: str | Path, lines: int = 25) -> str:

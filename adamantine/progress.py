@@ -1,7 +1,9 @@
 """What a terminal shows while runs execute: how far, how many, and about how long still."""
 
 import time
+from collections import defaultdict
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -10,6 +12,7 @@ from rich.text import Text
 from adamantine.claim import Asked
 from adamantine.engine import Progress as Reached
 from adamantine.result import Result
+from adamantine.run import Run
 
 LINE_EVERY = 15.0
 
@@ -17,13 +20,14 @@ LINE_EVERY = 15.0
 class Watch:
     """Follows the events of `claim.pursue`: a bar on a terminal, a line every fifteen seconds elsewhere.
 
-    The estimate takes all steps to cost what the steps so far have cost, and `expected` for the runs in all.
+    The estimate takes a step of a task to cost what its finished runs have cost, and `expected` for the runs in all.
     """
 
     def __init__(self, console: Console, expected: int) -> None:
         self.console, self.expected = console, expected
-        self.lengths: dict[str, int] = {}
-        self.done: dict[str, int] = {}
+        self.runs: dict[str, Run] = {}
+        self.done: dict[str, int] = {}  # steps, by run
+        self.seconds: dict[str, float] = {}  # of finished runs
         self.ended = self.failed = 0
         self.clock = self.told = time.monotonic()
         self.bar = Progress(
@@ -50,9 +54,10 @@ class Watch:
     def see(self, event: Asked | Reached | Result) -> None:
         """Take in one event."""
         if isinstance(event, Asked):
-            self.lengths |= {key: run.steps for key, run in event.runs.items()}
+            self.runs |= event.runs
         elif isinstance(event, Result):
-            self.done[event.key] = self.lengths[event.key]
+            self.done[event.key] = self.runs[event.key].steps
+            self.seconds[event.key] = float(event.provenance.get("seconds", 0.0))
             self.ended += 1
             if event.status == "failed":
                 self.failed += 1
@@ -64,16 +69,23 @@ class Watch:
 
     def left(self) -> float | None:
         """Seconds that remain, or None before anything can be said."""
-        done = sum(self.done.values())
-        if not done:
+        spent: dict[Any, float] = defaultdict(float)
+        steps: dict[Any, int] = defaultdict(int)
+        for key, seconds in self.seconds.items():
+            spent[self.runs[key].task] += seconds
+            steps[self.runs[key].task] += self.runs[key].steps
+        if not sum(spent.values()):
             return None
-        total = sum(self.lengths.values()) * max(1.0, self.expected / len(self.lengths))
-        return max(0.0, total - done) * (time.monotonic() - self.clock) / done
+        usual = sum(spent.values()) / sum(steps.values())
+        cost = {run.task: usual for run in self.runs.values()} | {task: spent[task] / steps[task] for task in spent}
+        whole = sum(cost[run.task] * run.steps for run in self.runs.values()) * max(1.0, self.expected / len(self.runs))
+        done = sum(cost[self.runs[key].task] * n for key, n in self.done.items())
+        return max(0.0, whole - done) * (time.monotonic() - self.clock) / done
 
     def _show(self) -> None:
         left = self.left()
         words = "" if left is None else f"about {duration(left)} left"
-        total = max(self.expected, len(self.lengths))
+        total = max(self.expected, len(self.runs))
         self.bar.update(self.task, completed=self.ended, total=total, left=words)
         if not self.console.is_terminal and time.monotonic() - self.told > LINE_EVERY:
             self.told = time.monotonic()

@@ -1,16 +1,18 @@
 """Claims from the package and from a user's file, and what the command line says when something is wrong."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adamantine import __main__ as cli
-from adamantine.claim import Asked, ClaimError, asked, load, names, pursue, question
+from adamantine.claim import Asked, ClaimError, asked, interleaved, load, names, pursue, question
 from adamantine.listing import KINDS, entries
 from adamantine.progress import Watch, duration
 from adamantine.result import Result, Results
 from adamantine.store import Store
+from adamantine.tasks.images import Images
 
 CLAIM = '''
 """Is a larger rate <b>faster</b>?
@@ -145,6 +147,15 @@ def test_lists(kind, said):
         assert "2410.19964" in out
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_about_one(kind, said):
+    first = entries(kind)[0]
+    call("list", kind, first.name)
+    out = said()
+    assert first.module in out
+    assert first.what.split("`")[0][:40] in " ".join(out.split())
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -152,6 +163,8 @@ def test_lists(kind, said):
         (("run", "rotation", "--scale", "laptp"), ("laptop", "nearest")),
         (("run", "nothing.py"), ("no file",)),
         (("show", "zzz"), ("no run's key",)),
+        (("list", "tasks", "Langage"), ("no task", "nearest: Language")),
+        (("list", "parts", "adamv"), ("no part", "adamw")),
         (("run", "rotation", "--jobs", "0"), ("--jobs 0",)),
         (("run", "rotation", "--device", "cuda:77"), ("--device",)),
         (("report", "rotation", "--scale", "tiny"), ("not in the store", "adamantine run rotation")),
@@ -175,6 +188,8 @@ def test_a_claim_that_fails_to_import_shows_its_own_error(tmp_path, said):
     assert "bad.py" in out
     assert len(out.splitlines()) < 12
     cases = (
+        ('"""Q?"""\nfrom adamantine.optim.adam import adamv', "nearest names in adamantine.optim.adam: adam, adamw"),
+        ('"""Q?"""\nfrom adamantine.tasks.langage import Language', "nearest modules of adamantine.tasks: language"),
         ("x = 1", "lacks runs"),
         ("def runs(s, r): pass\ndef verdict(s, r): pass\ndef figures(s, r): pass", "docstring"),
         ('"""Q?"""\ndef runs(s, r): return [3]\ndef verdict(s, r): pass\ndef figures(s, r): pass', "returns Runs"),
@@ -226,18 +241,38 @@ def test_the_estimate_is_of_what_remains(file):
     watch.see(Asked(runs))
     watch.clock -= 10.0
     for i in range(2):
-        watch.see(Result(str(i), "done", ()))
+        watch.see(Result(str(i), "done", (), provenance={"seconds": 5.0}))
     assert watch.left() == pytest.approx(30.0, rel=0.05)  # 2 of 8 runs in 10 s
     assert [duration(s) for s in (5, 300, 7200)] == ["5 s", "5 min", "2.0 h"]
+
+
+def test_the_estimate_knows_that_tasks_differ(file):
+    watch = Watch(cli.console, expected=0)
+    cheap = {f"a{i}": load(str(file)).one(0.1, i) for i in range(2)}
+    dear = {f"b{i}": replace(r, task=Images()) for i, r in enumerate(cheap.values())}
+    watch.see(Asked(cheap | dear))
+    watch.clock -= 10.0
+    watch.see(Result("a0", "done", (), provenance={"seconds": 1.0}))
+    watch.see(Result("b0", "done", (), provenance={"seconds": 9.0}))
+    assert watch.left() == pytest.approx(10.0, rel=0.05)
+    watch.see(Result("b1", "done", (), provenance={"seconds": 9.0}))
+    assert watch.left() == pytest.approx(10 / 19, rel=0.05)
+
+
+def test_tasks_take_turns(file):
+    module = load(str(file))
+    bowls = {f"a{i}": module.one(0.1, i) for i in range(3)}
+    images = {f"b{i}": replace(bowls[f"a{i}"], task=Images()) for i in range(2)}
+    assert [k for k, _ in interleaved(bowls | images)] == ["a0", "b0", "a1", "b1", "a2"]
 
 
 def test_the_tiny_rotation_claim_gives_its_verdicts(tmp_path, said):
     call("run", "rotation", "--scale", "tiny", "--store", tmp_path, "--jobs", "1")
     out = said()
-    assert "The control: SGD ends where globally rotated SGD ends" in out
-    lines = [x for x in out.splitlines() if "The control" in x]
-    assert len(lines) == 2
-    assert all("supported" in x for x in lines)
+    lines = out.splitlines()
+    controls = [lines[i - 1] for i, x in enumerate(lines) if "The control: SGD ends where globally rotated SGD" in x]
+    assert len(controls) == 2
+    assert all("supported" in x for x in controls)
     text = Path(tmp_path / "reports" / "rotation-tiny" / "index.html").read_text()
     assert "advantage" in text
     assert len(text) < 3_000_000

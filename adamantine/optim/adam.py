@@ -21,7 +21,7 @@ def adamw(
     schedule: Schedule = Constant(),
     shape: Shape = "full",
 ) -> Chain:
-    """`Ema >> Rms >> Decay >> Lr`, with the second moment shared as `shape` says."""
+    """`Ema >> Rms >> Decay >> Lr` (arXiv:1711.05101), with the second moment shared as `shape` says."""
     return Ema(beta1) >> Rms(beta2, eps, shape) >> Decay(decay) >> Lr(lr, schedule)
 
 
@@ -32,7 +32,7 @@ def adam(
     eps: float = 1e-8,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """`Ema >> Rms >> Lr`: Adam without decay."""
+    """`Ema >> Rms >> Lr`: Adam without decay (arXiv:1412.6980)."""
     return Ema(beta1) >> Rms(beta2, eps) >> Lr(lr, schedule)
 
 
@@ -44,7 +44,7 @@ def adam_mini(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """AdamW with one second moment a row, that is an output neuron."""
+    """AdamW with one second moment a row, that is an output neuron (arXiv:2406.16793)."""
     return adamw(lr, beta1, beta2, eps, decay, schedule, "row")
 
 
@@ -56,7 +56,7 @@ def adam_column(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """AdamW with one second moment a column, that is an input neuron."""
+    """AdamW with one second moment a column, that is an input neuron: the counterpart of arXiv:2406.16793."""
     return adamw(lr, beta1, beta2, eps, decay, schedule, "column")
 
 
@@ -68,7 +68,7 @@ def adalayer(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """AdamW with one second moment a tensor."""
+    """AdamW with one second moment a tensor (arXiv:2407.07972)."""
     return adamw(lr, beta1, beta2, eps, decay, schedule, "tensor")
 
 
@@ -80,5 +80,5 @@ def adasgd(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """AdamW with a single second moment: SGD with a rate that adapts to the gradient's norm."""
+    """AdamW with a single second moment: SGD with a rate that adapts to the gradient's norm (arXiv:2006.16541)."""
     return adamw(lr, beta1, beta2, eps, decay, schedule, "all")

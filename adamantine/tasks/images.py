@@ -1,4 +1,6 @@
-"""Image recognition: digits, an endless stream of glyphs, or one's own images; any network of `adamantine.nets`."""
+"""Image recognition: digits (Alpaydin & Kaynak 1998), an endless stream of glyphs, or one's own images, by any
+network of `adamantine.nets`.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""Language modelling of real text, byte by byte or in byte pairs."""
+"""Language modelling of real text (GPT-2, Radford et al. 2019), byte by byte or in byte pairs (arXiv:1508.07909)."""
 
 import functools
 from dataclasses import dataclass, field
