@@ -29,7 +29,11 @@ from adamantine.store import Store, StoreError
 STORE = Path("adamantine-store")
 COLOUR = {"supported": "green", "refuted": "red", "inconclusive": "yellow"}
 
-app = App(name="adamantine", help="A laboratory for the science of deep-learning optimizers.")
+app = App(
+    name="adamantine",
+    help="A laboratory for the science of deep-learning optimizers.",
+    suppress_keyboard_interrupt=False,  # `main` says what becomes of the work
+)
 console = Console()
 
 Scale = Annotated[str, Parameter(help="tiny (seconds), laptop (minutes on two cores) or gpu (hours).")]

@@ -29,8 +29,11 @@ def save(path: Path, checkpoint: Checkpoint, rows: list[Row]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, aside, {"checkpoint": json.dumps(held)})
-    aside.replace(path)
+    try:
+        save_file(tensors, aside, {"checkpoint": json.dumps(held)})
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def load(path: Path) -> tuple[Checkpoint, list[Row]] | None:

@@ -9,12 +9,12 @@ import numpy as np
 from adamantine.key import key_of
 from adamantine.run import Row, Run
 
-DONE, DIVERGED, FAILED, INTERRUPTED = "done", "diverged", "failed", "interrupted"
+DONE, DIVERGED, FAILED = "done", "diverged", "failed"
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run that ended: `status` is done, diverged, failed or interrupted; `why` says why not done.
+    """A run that ended: `status` is done, diverged or failed; `why` says why not done.
 
     `samples` holds named stacks of grey images `[N, H, W]` in [0, 1], where the task draws any.
     """
@@ -28,7 +28,7 @@ class Result:
 
     @property
     def finished(self) -> bool:
-        """Done and diverged are results; failed and interrupted are to be run again."""
+        """Done and diverged are results; what failed is to be run again."""
         return self.status in (DONE, DIVERGED)
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:

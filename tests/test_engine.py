@@ -13,7 +13,7 @@ from adamantine.engine import Progress, execute, work
 from adamantine.key import key_of
 from adamantine.module import load_file
 from adamantine.result import Result
-from adamantine.store import Store
+from adamantine.store import Store, StoreError
 
 TASKS = '''
 """Tasks that go wrong."""
@@ -109,8 +109,28 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tasks, tmp_path):
     assert result.rows == whole.rows
 
 
-def test_a_killed_command_goes_on_where_it_was(tmp_path):
-    """`kill -9` half way: what was finished is stored whole, and the next call executes only the rest."""
+def test_a_disk_that_fills_up_under_a_checkpoint_stops_with_a_sentence(tasks, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    store = Store(tmp_path / "store")
+    finished([tasks.run(seed=1)], store)
+    monkeypatch.setattr("adamantine.checkpoint.save_file", full)
+    with pytest.raises(StoreError, match="No space left.*make room"):
+        finished([tasks.run("sleep", steps=12)], store, checkpoint_every=0)
+    assert [r.key for r in store.results()] == [key_of(tasks.run(seed=1))]
+
+
+def test_samples_of_a_task_are_stored_with_its_run(tasks, tmp_path):
+    tasks.Line.samples = lambda self, w: {"lines": w["w"][None, None]}
+    (result,) = finished([tasks.run()], Store(tmp_path / "s")).values()
+    (stored,) = Store(tmp_path / "s").results()
+    assert result.samples["lines"].shape == stored.samples["lines"].shape == (1, 1, 2)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_command_goes_on_where_it_was(tmp_path, how):
+    """`kill -9` or Ctrl-C half way: what was finished is stored whole, and the next call executes only the rest."""
     claim = tmp_path / "slow.py"
     claim.write_text(
         TASKS.replace('"""Tasks that go wrong."""', '"""Is it slow?\n\nA test."""')
@@ -128,14 +148,18 @@ def figures(scale, results):
 """
     )
     command = [sys.executable, "-m", "adamantine", "run", str(claim), "--store", str(tmp_path / "s"), "--jobs", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 60
     while len(list((tmp_path / "s" / "runs").glob("[!.]*"))) < 2:
         assert time.monotonic() < deadline, "the first runs never finished"
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    os.killpg(process.pid, how)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert ("interrupted: what is finished is stored" in said) == (how == signal.SIGINT)
+    assert "Traceback" not in said
     stored = {r.key for r in Store(tmp_path / "s").results()}
     assert 2 <= len(stored) < 8
     again = subprocess.run(command, capture_output=True, text=True, check=True)
