@@ -71,6 +71,27 @@ def slowdown(
     )
 
 
+def slowdowns(
+    c: Comparison, results: Results, reference: str, fractions: Sequence[float], names: Sequence[str]
+) -> Table:
+    """The numbers of `slowdown`: a row for every arm and target, with how many runs never got there."""
+    rows = []
+    targets = c.targets(reference, results, fractions)
+    for name in names:
+        for fraction, target in zip(fractions, targets, strict=True):
+            effect, missed = c.slowdown(name, reference, target, results)
+            factor = (math.exp(x) for x in (effect.value, *effect.interval))
+            rows.append((name, fraction, target, *factor, missed))
+    return Table(
+        f"{c.name}: slow-down against {reference} at several losses",
+        f"Steps to the loss that {reference} has after a fraction of its training, over its own; geometric mean over "
+        f"{c.seeds} seeds with the 95 % interval, a lower bound where runs never got there.",
+        ("arm", "fraction of training", f"{_loss(c)}", "slow-down", "low", "high", "never got there"),
+        tuple(rows),
+        keys=c.keys(results, reference, *names),
+    )
+
+
 def summary(c: Comparison, results: Results, reference: str, fractions: Sequence[float], tolerance: float) -> Table:
     """A row an arm: tuned rate, final metric, difference from the reference, slow-down, window, divergences."""
     rows = []

@@ -116,7 +116,7 @@ def test_a_disk_that_fills_up_under_a_checkpoint_stops_with_a_sentence(tasks, tm
     store = Store(tmp_path / "store")
     finished([tasks.run(seed=1)], store)
     monkeypatch.setattr("adamantine.checkpoint.save_file", full)
-    with pytest.raises(StoreError, match="No space left.*make room"):
+    with pytest.raises(StoreError, match=r"No space left.*make room"):
         finished([tasks.run("sleep", steps=12)], store, checkpoint_every=0)
     assert [r.key for r in store.results()] == [key_of(tasks.run(seed=1))]
 

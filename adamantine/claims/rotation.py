@@ -264,8 +264,7 @@ def _lasting(c: Comparison, results: Results) -> Finding:
     tail = f" ({c.seeds - len(told)} of {c.seeds} runs reached too few losses and are left out)"
     statement = "The slow-down by the global rotation is a lower rate, not only a late start: its steps grow faster"
     statement += tail if len(told) < c.seeds else ""
-    effect = stats.mean(told)
-    return above(statement, effect, 1.0, "steps a step of AdamW", c.name, c.keys(results, name, ADAM))
+    return above(statement, stats.mean(told), 1.0, "steps a step of AdamW", c.name, c.keys(results, name, ADAM))
 
 
 def _narrowing(c: Comparison, results: Results) -> Finding:
@@ -321,6 +320,7 @@ def figures(scale: str, results: Results) -> list[Figure | Table]:
             panels.curves(c, results, twins),
             _spreads(c, results),
             panels.summary(c, results, ADAM, FRACTIONS, TOLERANCE),
+            panels.slowdowns(c, results, ADAM, FRACTIONS, bases[1:]),
         ]
     return drawn
 
