@@ -47,7 +47,7 @@ class Trained:
     """The last event of a run that did not diverge: the weights to evaluate, after `step` steps."""
 
     step: int
-    w: tree.Params = field(repr=False)
+    w: tree.Params = field(repr=False, compare=False)
 
 
 Event = Row | Diverged | Checkpoint | Trained

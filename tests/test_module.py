@@ -189,6 +189,13 @@ def test_mistakes_get_a_sentence(make, says):
         make()
 
 
+def test_a_task_prints_as_its_call():
+    task = ModuleTask(net, squared, regression, fit)
+    assert repr(task) == "ModuleTask(build=net, loss=squared, batches=regression, evaluate=fit, splits=True)"
+    assert eval(repr(task)) == task
+    assert repr(ModuleTask(net(), squared, regression)).startswith("ModuleTask(build=Sequential(...), loss=squared,")
+
+
 def test_a_task_is_a_value():
     with pytest.raises(FrozenInstanceError):
         ModuleTask(net, squared, regression).loss = None

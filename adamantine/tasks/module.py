@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -46,6 +46,12 @@ class ModuleTask:
                 raise TypeError(f"ModuleTask: {name} is {getattr(self, name)!r}; give a module or a named function.")
         if isinstance(self.build, nn.Module):
             object.__setattr__(self, "build", Frozen(self.build))
+
+    def __repr__(self) -> str:
+        """The constructor call, with functions by their names."""
+        held = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}
+        words = [f"{name}={getattr(x, '__qualname__', None) or repr(x)}" for name, x in held.items()]
+        return f"ModuleTask({', '.join(words)})"
 
     def fingerprint(self) -> str:
         """Of the module's weights and structure, where it was given as it is."""
@@ -133,6 +139,10 @@ class Frozen:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = copy.deepcopy(module)
+
+    def __repr__(self) -> str:
+        """The module's class."""
+        return f"{type(self.module).__name__}(...)"
 
     def __call__(self) -> nn.Module:
         """A copy of the module."""
