@@ -101,20 +101,24 @@ class Browser:
     def size(self, width, height, phone=False):
         """Change the size of the view."""
         scale = 2 if phone else 1
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone
+        )
 
     def js(self, expression):
         """The value of an expression, awaited where it is a promise."""
-        got = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True)
+        got = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True
+        )
         assert "exceptionDetails" not in got, (expression, got["exceptionDetails"])
         return got["result"].get("value")
 
     def wait(self, expression):
-        """Wait until `expression` is true and return it."""
+        """Wait until `expression` is true."""
         end = time.monotonic() + self.patience
         while time.monotonic() < end:
-            if value := self.js(f"(() => {{ try {{ return {expression}; }} catch {{ return false; }} }})()"):
-                return value
+            if self.js(f"(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()"):
+                return
             time.sleep(0.02)
         raise AssertionError(f"not true within {self.patience} s: {expression}")
 

@@ -14,25 +14,46 @@ async function island(id) {
 }
 const figures = once(async () => JSON.parse(await island("figures")));
 const texts = once(async () => JSON.parse(await island("texts")));
+const runs = once(async () => new Map(JSON.parse(await island("index")).map(([key, ...run]) => [key, run])));
 const library = once(async () => {
   const script = document.createElement("script");
   script.textContent = await island("plotly");
   document.head.append(script);
 });
 
+const PAPER = { "--ink": "#1b1f24", "--grid": "#e8ebee", "--soft": "#8a929c" };
+function colour(name, paper) {
+  return paper ? PAPER[name] : getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
 function themed(layout, paper) {
-  const css = getComputedStyle(document.documentElement), of = (name) => css.getPropertyValue(name).trim();
-  const ink = paper ? "#1b1f24" : of("--ink"), grid = paper ? "#e8ebee" : of("--grid"), line = paper ? "#8a929c" : of("--soft");
+  const [ink, grid, line] = ["--ink", "--grid", "--soft"].map((name) => colour(name, paper));
   const look = structuredClone(layout);
-  for (const axis of ["xaxis", "yaxis"]) Object.assign(look[axis], { gridcolor: grid, linecolor: line, tickcolor: line, showline: true });
+  for (const axis of ["xaxis", "yaxis"]) {
+    Object.assign(look[axis], { gridcolor: grid, linecolor: line, tickcolor: line, showline: true });
+    if (!paper && innerWidth < 640) look[axis].nticks = 5;
+  }
   Object.assign(look, {
     paper_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)", plot_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)",
     font: { family: "system-ui, 'Liberation Sans', sans-serif", size: 12, color: ink },
-    margin: { l: 8, r: 14, t: paper ? 56 : 22, b: 8 }, hovermode: "closest", showlegend: paper, bargap: 0.25,
+    margin: { l: 8, r: 14, t: paper ? 64 : 28, b: paper ? 16 : 8 }, hovermode: "closest", showlegend: paper, bargap: 0.25,
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: line, activecolor: ink },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
   });
   if (!paper) delete look.title;
+  else look.title = { text: lines(look.title.text, 84).join("<br>"), font: { size: 15 }, x: 0.01, xanchor: "left" };
   return look;
+}
+function inked(data, paper) { // the whiskers of bars stand out from page and bar alike
+  const whiskers = { color: colour("--ink", paper) };
+  return data.map((t) => ({ ...t, ...(t.error_x && { error_x: { ...t.error_x, ...whiskers } }), ...(t.error_y && { error_y: { ...t.error_y, ...whiskers } }) }));
+}
+function lines(text, width) {
+  const found = [""];
+  for (const word of text.split(" ")) {
+    if (found.at(-1) && found.at(-1).length + word.length > width) found.push("");
+    found.push(`${found.pop()} ${word}`.trim());
+  }
+  return found;
 }
 
 const drawn = new Map();
@@ -46,8 +67,8 @@ async function drawNow(item) {
     const figure = (await figures())[item.id];
     await library();
     plot.replaceChildren();
-    await Plotly.newPlot(plot, figure.data, themed(figure.layout, false), {
-      responsive: true, displaylogo: false, modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d"],
+    await Plotly.newPlot(plot, inked(figure.data, false), themed(figure.layout, false), {
+      responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"]],
     });
     item.dataset.drawn = figure.data.length;
   } catch (error) {
@@ -62,8 +83,9 @@ function points(figure) {
   const rows = [["curve", "group", ...figure.columns, "low", "high", "diverged"]];
   for (const t of figure.data) {
     if (!t.meta) continue;
-    t.x.forEach((x, i) => rows.push(t.meta.diverged ? [t.meta.name, t.meta.group, bare(x), , , , 1]
-      : [t.meta.name, t.meta.group, bare(x), t.y[i], t.meta.low?.[i], t.meta.high?.[i], 0]));
+    const [xs, ys] = t.meta.turned ? [t.y, t.x] : [t.x, t.y];
+    xs.forEach((x, i) => rows.push(t.meta.diverged ? [t.meta.name, t.meta.group, bare(x), , , , 1]
+      : [t.meta.name, t.meta.group, bare(x), ys[i], t.meta.low?.[i], t.meta.high?.[i], 0]));
   }
   return rows.map((row) => Array.from(row, quote).join(",")).join("\n") + "\n";
 }
@@ -99,13 +121,15 @@ const act = {
     getSelection().selectAllChildren(code);
     try { await navigator.clipboard.writeText(code.textContent); } catch { document.execCommand("copy"); }
     button.textContent = "copied";
+    setTimeout(() => { button.textContent = "copy"; }, 2000);
   },
 };
 async function image(item, format) {
   await draw(item);
   const plot = item.querySelector(".plot"), figure = (await figures())[item.id], layout = themed(figure.layout, true);
   for (const axis of ["xaxis", "yaxis"]) layout[axis].type = plot.layout[axis].type;
-  const data = figure.data.map((t, i) => ({ ...t, visible: plot.data[i].visible ?? true }));
+  for (const axis of ["xaxis", "yaxis"]) if (plot.layout[axis].type !== figure.layout[axis].type) delete layout[axis].range;
+  const data = inked(figure.data, true).map((t, i) => ({ ...t, name: t.meta?.label ?? t.name, visible: plot.data[i].visible ?? true }));
   save(await Plotly.toImage({ data, layout }, { format, width: 800, height: 500, scale: format === "png" ? 3 : 1 }), `${figure.file}.${format}`);
 }
 
@@ -133,10 +157,59 @@ function sort(button) {
   body.append(...rows.map(([, row]) => row));
 }
 
+function only(button) {
+  const press = button.getAttribute("aria-pressed") !== "true", word = button.dataset.only;
+  for (const other of $("[data-only]")) other.setAttribute("aria-pressed", press && other === button);
+  for (const row of $(".verdicts tbody tr")) row.hidden = press && !row.querySelector(`td.${word}`);
+}
+
+const make = (tag, properties, ...inside) => {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...inside);
+  return made;
+};
+async function links(details) { // keys become links to the run index, with how each run ended
+  const known = await runs();
+  for (const code of $("code", details)) {
+    const list = code.textContent.split(" ").filter(Boolean).map((key) => make("li", {}, known.has(key)
+      ? make("a", { href: `#run-${key}` }, make("code", {}, key)) : make("code", {}, key),
+    " ", make("span", { className: "status" }, known.has(key) ? known.get(key)[0] : "not in the run index")));
+    code.replaceWith(make("ul", {}, ...list));
+  }
+}
+const index = once(async () => {
+  const body = document.querySelector("#runs tbody");
+  for (const [key, [status, seconds, run]] of await runs()) {
+    const time = make("td", { className: "num" }, seconds === null ? "–" : seconds.toFixed(1));
+    time.dataset.v = seconds ?? NaN;
+    body.append(make("tr", { id: `run-${key}` }, make("td", {}, make("code", {}, key)),
+      make("td", { className: ["diverged", "failed"].includes(status) ? status : "status" }, status), time, make("td", {}, make("code", { className: "spec" }, run))));
+  }
+});
+async function find() { // a link to a run, followed here or from elsewhere
+  const box = document.getElementById("runs");
+  if (!box || !location.hash.startsWith("#run-")) return;
+  await index();
+  box.open = true;
+  const row = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (const other of $(".found", box)) other.classList.remove("found");
+  row?.classList.add("found");
+  row?.scrollIntoView({ block: "center" });
+}
+addEventListener("hashchange", find);
+find();
+document.addEventListener("toggle", ({ target }) => {
+  if (target.open && target.matches(".keys")) links(target);
+  else if (target.open && target.id === "runs") index();
+}, true);
+
 document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#run-"]');
+  if (link && link.hash === location.hash) find();
   const button = event.target.closest("button");
-  if (!button) { const link = event.target.closest('a[href^="#run-"]'); if (link) document.getElementById("runs").open = true; return; }
+  if (!button) return;
   if (button.dataset.entry !== undefined) toggle(button);
+  else if (button.dataset.only) only(button);
   else if (button.dataset.do) act[button.dataset.do](button.closest(".item"), button);
   else if (button.closest("th")) sort(button);
 });
@@ -146,5 +219,8 @@ const watcher = new IntersectionObserver((seen) => {
 for (const plot of $(".plot")) watcher.observe(plot);
 addEventListener("beforeprint", () => { for (const plot of $(".plot")) draw(plot.closest(".item")); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  for (const item of drawn.keys()) Plotly.relayout(item.querySelector(".plot"), themed(item.querySelector(".plot").layout, false));
+  for (const item of drawn.keys()) {
+    const plot = item.querySelector(".plot");
+    if (plot.data) Plotly.react(plot, inked(plot.data, false), themed(plot.layout, false));
+  }
 });

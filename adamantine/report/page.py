@@ -4,9 +4,7 @@ import base64
 import functools
 import gzip
 import json
-import math
 import os
-import shlex
 import struct
 import zlib
 from collections import Counter
@@ -19,12 +17,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from adamantine.finding import INCONCLUSIVE, REFUTED, SUPPORTED, Figure, Findings, Gallery, Table
-from adamantine.report import export
-from adamantine.report.trace import colours, positive, spec
+from adamantine.finding import INCONCLUSIVE, REFUTED, SUPPORTED, Figure, Findings, Gallery, Table, finite
+from adamantine.report import export, verdicts
+from adamantine.report.number import column, number, rounded
+from adamantine.report.palette import colours
+from adamantine.report.trace import positive, spec, turned
 
 HERE = Path(__file__).parent
 SIGN = {SUPPORTED: "✓", REFUTED: "✗", INCONCLUSIVE: "?"}  # with the word, so that colour carries nothing alone
+PARTS = (("Figure", "Figures"), ("Gallery", "Samples"), ("Table", "Tables"))
 ZIP_ABOVE = 60_000  # characters of figure data above which it is compressed
 
 
@@ -51,48 +52,73 @@ def write(
         if not isinstance(item, (Figure, Table, Gallery)):
             raise TypeError(f"write: {item!r} is not a Figure, Table or Gallery.")
     folder = out.with_name(f"{out.stem}-data")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     _clear(folder)
     tint = colours(items)
-    shown, drawings, texts = [], {}, {}
-    for kind in (Figure, Gallery, Table):
-        for i, item in enumerate((item for item in items if isinstance(item, kind)), 1):
-            name = f"{kind.__name__.lower()}-{i}"
-            file = export.save(item, folder, name)
-            view: dict[str, Any] = {
-                "id": name, "kind": kind.__name__, "item": item, "number": i, "behind": _keys(item.keys, runs),
-                "file": f"{folder.name}/{file.name}", "suffix": file.suffix[1:],
+    views, drawings, texts = [], {}, {}
+    for name, item in named(findings, items):
+        file, stem = export.save(item, folder, name), f"{out.stem}-{name}"
+        view: dict[str, Any] = {
+            "id": name, "kind": type(item).__name__, "number": name.rpartition("-")[2], "item": item,
+            "keys": list(dict.fromkeys(item.keys)), "file": f"{folder.name}/{file.name}", "suffix": file.suffix[1:],
+        }  # fmt: skip
+        if isinstance(item, Figure):
+            drawing = spec(item, tint)
+            drawings[name] = {k: drawing[k] for k in ("data", "layout")} | {
+                "file": stem, "columns": [item.x or "x", item.y or "y"],
             }  # fmt: skip
-            if isinstance(item, Figure):
-                drawing = spec(item, tint)
-                drawings[name] = {
-                    **{k: drawing[k] for k in ("data", "layout")}, "file": f"{out.stem}-{name}",
-                    "columns": [item.x, item.y],
-                }  # fmt: skip
-                logs = [a for a in "xy" if getattr(item, f"{a}_scale") != "category" and positive(item, a)]
-                view |= {"legend": drawing["legend"], "logs": logs} | {k: drawing[k] for k in ("drawn", "total")}
-            elif isinstance(item, Table):
-                view["rows"] = [[_cell(v) for v in row] for row in item.rows]
-                texts[name] = {"csv": export.table_csv(item), "tex": export.latex(item), "file": f"{out.stem}-{name}"}
-            else:
-                view["rows"] = {k: [png(image) for image in images] for k, images in item.rows.items()}
-            shown.append(view)
+            view |= {"switches": _switches(item), "height": _height(item)}
+            view |= {k: drawing[k] for k in ("legend", "drawn", "total")}
+        elif isinstance(item, Table):
+            view["rows"] = _cells(item)
+            texts[name] = {"csv": export.table_csv(item), "tex": export.latex(item), "file": stem}
+        else:
+            view["rows"] = {k: [png(image) for image in images] for k, images in item.rows.items()}
+        views.append(view)
+    index = [(key, *_run(run)) for key, run in runs.items()]
+    whole = export.table_csv(Table("Runs", "", ("key", "status", "seconds", "run"), tuple(index)))
+    (folder / "runs.csv").write_bytes(whole.encode("utf-8", "replace"))
+    tasks = list(dict.fromkeys(f.task for f in findings.findings))
     loader = FileSystemLoader(HERE)
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.filters |= {"number": number, "quoted": shlex.quote}
+    page.filters |= {"number": number, "rounded": lambda f: rounded(f.effect, *f.interval)}
     html = page.get_template("page.html").render(
-        title=title, question=question, findings=findings, items=shown, command=command,
-        cards=[(f, SIGN[f.verdict], _keys(f.keys, runs)) for f in findings.findings],
-        tally=Counter(f.verdict for f in findings.findings), folder=folder.name,
-        runs=[(key, _run(runs[key])) for key in runs],
+        title=title, question=[p for p in question.split("\n\n") if p.strip()], findings=findings, command=command,
+        chief=verdicts.chief(findings.findings), rows=verdicts.rows(findings.findings), tasks=tasks, signs=SIGN,
+        tally=Counter(f.verdict for f in findings.findings), folder=folder.name, count=len(index),
+        parts=[(kind, plural, _aligned([v for v in views if v["kind"] == kind], tasks)) for kind, plural in PARTS],
         css=Markup((HERE / "page.css").read_text("utf-8")), js=Markup((HERE / "page.js").read_text("utf-8")),
-        figures=island("figures", drawings), texts=island("texts", texts),
+        figures=island("figures", drawings), texts=island("texts", texts), runs=island("index", index),
         plotly=_plotly() if drawings else "",
     )  # fmt: skip
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     aside.write_bytes(html.encode("utf-8", "replace"))
     aside.replace(out)
     return out
+
+
+def named(findings: Findings, items: Sequence[Figure | Table | Gallery]) -> list[tuple[str, Figure | Table | Gallery]]:
+    """The items in the order of the page under their names on it, `figure-1` and so on.
+
+    Where titles begin with a task and a colon, the same figure of every task comes before the next figure.
+    """
+    tasks = [f.task for f in findings.findings]
+    places: dict[tuple[str, str, int], int] = {}
+    count: Counter[tuple[str, str, str]] = Counter()
+    ranked = []
+    for item in items:
+        kind, (task, what) = type(item).__name__, _task_of(item, tasks)
+        count[kind, task, what] += 1
+        place = places.setdefault((kind, what, count[kind, task, what]), len(places))
+        ranked.append((place, item))
+    ranked.sort(key=lambda r: r[0])
+    numbers: Counter[str] = Counter()
+    found = []
+    for _, item in ranked:
+        kind = type(item).__name__.lower()
+        numbers[kind] += 1
+        found.append((f"{kind}-{numbers[kind]}", item))
+    return found
 
 
 def island(name: str, value: Any) -> Markup:
@@ -103,27 +129,6 @@ def island(name: str, value: Any) -> Markup:
     if len(text) > ZIP_ABOVE:
         kind, text = "application/gzip", _packed(text)
     return Markup('<script id="{}" type="{}">{}</script>').format(name, kind, Markup(text))
-
-
-def number(v: Any) -> str:
-    """A number for readers: four significant digits, `a×10ⁿ` far from 1, `∞`, and a dash for NaN."""
-    if v is None or (isinstance(v, (float, np.floating)) and math.isnan(v)):
-        return "–"
-    if isinstance(v, (bool, str)) or not isinstance(v, (int, float, np.number)):
-        return str(v)
-    if isinstance(v, (int, np.integer)):
-        return f"{v:,}".replace(",", "\u202f").replace("-", "−") if abs(v) >= 10_000 else str(v).replace("-", "−")
-    if math.isinf(v):
-        return "∞" if v > 0 else "−∞"
-    if v == 0:
-        return "0"
-    if 1e-3 <= abs(v) < 1e5:
-        digits = max(0, 3 - math.floor(math.log10(abs(v))))
-        text = f"{v:.{digits}f}"
-        return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
-    digits, power = f"{v:.2e}".split("e")
-    small = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{digits.rstrip('0').rstrip('.')}×10{small}".replace("-", "−")
 
 
 def png(image: Sequence[Sequence[float]]) -> str:
@@ -151,20 +156,60 @@ def _plotly() -> str:
 
 def _clear(folder: Path) -> None:
     # Data of an earlier version of this page must not be taken for this one's.
-    for kind in ("figure", "table", "gallery"):
-        for old in folder.glob(f"{kind}-*.*"):
+    for kind in ("figure-*", "table-*", "gallery-*", "runs"):
+        for old in folder.glob(f"{kind}.*"):
             old.unlink()
 
 
-def _cell(v: Any) -> tuple[str, bool, str]:
+def _task_of(item: Figure | Table | Gallery, tasks: Sequence[str]) -> tuple[str, str]:
+    task, colon, rest = item.title.partition(": ")
+    return (task, rest) if colon and task in tasks else ("", item.title)
+
+
+def _aligned(views: list[dict[str, Any]], tasks: Sequence[str]) -> list[list[dict[str, Any]]]:
+    # Views in rows: a row holds what is the same for every task, and all that names no task is one row.
+    rows: list[list[dict[str, Any]]] = []
+    last = None
+    for view in views:
+        task, what = _task_of(view["item"], tasks)
+        same = (what if task else "", bool(task))
+        if rows and same == last and (not task or task not in {_task_of(v["item"], tasks)[0] for v in rows[-1]}):
+            rows[-1].append(view)
+        else:
+            rows.append([view])
+        last = same
+    return rows
+
+
+def _switches(item: Figure) -> list[tuple[str, bool]]:
+    # the axes as drawn that can be logarithmic without hiding anything, and whether they are
+    scales = {"x": item.x_scale, "y": item.y_scale}
+    drawn = {"x": "y", "y": "x"} if turned(item) else {"x": "x", "y": "y"}
+    return [(drawn[a], s == "log") for a, s in scales.items() if s != "category" and positive(item, a)]
+
+
+def _height(item: Figure) -> float:
+    # in rem: bars on their side need a line each
+    if not turned(item):
+        return 21
+    return max(12.0, 5 + sum(0.62 * len(c.x) for c in item.curves) + 0.4 * max(len(c.x) for c in item.curves))
+
+
+def _cells(item: Table) -> list[list[tuple[str, bool, str]]]:
     # text, whether a number, what to sort by
+    texts = zip(*(column(c) for c in zip(*item.rows, strict=True)), strict=True)
+    return [[_cell(*cell) for cell in zip(*row, strict=True)] for row in zip(item.rows, texts, strict=True)]
+
+
+def _cell(v: Any, text: str) -> tuple[str, bool, str]:
     numeric = isinstance(v, (int, float, np.number)) and not isinstance(v, bool)
-    return number(v), numeric, repr(float(v)) if numeric else str(v)
+    return text, numeric, repr(float(v)) if numeric else str(v)
 
 
-def _keys(keys: Sequence[str], runs: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    return [(k, str(runs[k].get("status", "–")) if k in runs else "") for k in dict.fromkeys(keys)]
-
-
-def _run(run: Mapping[str, Any]) -> tuple[str, str, Any]:
-    return str(run.get("spec", "–")), str(run.get("status", "–")), run.get("seconds")
+def _run(run: Mapping[str, Any]) -> tuple[str, Any, str]:
+    seconds = run.get("seconds")
+    return (
+        str(run.get("status", "–")),
+        seconds if seconds is not None and finite(seconds) else None,
+        str(run.get("spec", "–")),
+    )

@@ -8,12 +8,15 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from adamantine.finding import Curve, Figure, Gallery, Table, finite
 from adamantine.report.export import latex
-from adamantine.report.trace import SYMBOLS, checked, colours, group_of, marks_of, stretches
+from adamantine.report.palette import colours, group_of
+from adamantine.report.trace import FEW, SYMBOLS, checked, marks_of, stretches, turned
 
 # Embedded TrueType as conferences ask; names are words, so "$" in them is a dollar; equal input, equal bytes.
 STYLE: Any = {
@@ -33,7 +36,7 @@ def paper(
 ) -> Path:
     """Draw `item` at `width` inches into `path` (.pdf, .svg or .png) and return it; a table is written as .tex.
 
-    Give the page's `colour` map (`trace.colours(items)`) for the colours of the page. Raises ValueError for
+    Give the page's `colour` map (`palette.colours(items)`) for the colours of the page. Raises ValueError for
     another suffix.
     """
     path = Path(path)
@@ -57,15 +60,15 @@ def _figure(item: Figure, width: float, colour: Mapping[str, str] | None) -> Can
     colour = colours([item]) if colour is None else colour
     canvas = Canvas(figsize=(width, 0.6 * width), layout="constrained")
     axes = canvas.subplots()
+    across, up = (axes.yaxis, axes.xaxis) if turned(item) else (axes.xaxis, axes.yaxis)
     places: dict[Any, int] = {}
     if item.x_scale == "category":
         names = dict.fromkeys(x for c in item.curves for x in [*c.x, *marks_of(c)])
         places = {name: i for i, name in enumerate(names)}
-        axes.set_xticks(range(len(places)), [str(n) for n in places])
-    elif item.x_scale == "log":
-        axes.set_xscale("log", nonpositive="mask")
-    if item.y_scale == "log":
-        axes.set_yscale("log", nonpositive="mask")
+        across.set_ticks(range(len(places)), [str(n) for n in places])
+    for axis, scale in ((across, item.x_scale), (up, item.y_scale)):
+        if scale == "log":
+            (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log", nonpositive="mask")
     bars = [c for c in item.curves if c.style == "bar"]
     seen: set[str] = set()
     taken: dict[Any, int] = {}
@@ -77,24 +80,41 @@ def _figure(item: Figure, width: float, colour: Mapping[str, str] | None) -> Can
         seen.add(label)
         symbol = _SYMBOL[SYMBOLS[list(colour).index(group) % len(SYMBOLS)]]
         if curve.style == "bar":
-            _bar(axes, curve, x, (bars.index(curve), len(bars)), look)
+            _bar(axes, curve, x, (bars.index(curve), len(bars)), look, turned(item))
         else:
             _line(axes, curve, x, look, symbol)
         for at in marks_of(curve):
             height = 0.98 - 0.05 * taken.get(at, 0)
             taken[at] = taken.get(at, 0) + 1
+            spot = [places[at] if places else at], [height]
             axes.plot(
-                [places[at] if places else at], [height], marker="^", markersize=5, clip_on=False, linestyle="none",
-                markerfacecolor="none", markeredgecolor=colour[group], transform=axes.get_xaxis_transform(),
+                *(reversed(spot) if turned(item) else spot), marker="^", markersize=5, clip_on=False, linestyle="none",
+                markerfacecolor="none", markeredgecolor=colour[group],
+                transform=axes.get_yaxis_transform() if turned(item) else axes.get_xaxis_transform(),
             )  # fmt: skip
+    if turned(item):
+        axes.invert_yaxis()
     if taken:
         axes.text(1, 1.01, "△ diverged", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
-    axes.set_xlabel(item.x)
-    axes.set_ylabel(item.y)
+    across.set_label_text(item.x)
+    up.set_label_text(item.y)
+    for axis, scale in ((across, item.x_scale), (up, item.y_scale)):
+        if scale == "log":
+            _log_ticks(axis)
     axes.set_title(item.title, loc="left", fontsize=9)
     if seen:
-        canvas.legend(loc="outside lower center", ncols=min(4, len(seen)), fontsize=7)
+        room = int(14 * width / (6 + max(map(len, seen))))  # about 14 letters an inch, and each has a handle
+        canvas.legend(loc="outside lower center", ncols=max(1, min(4, len(seen), room)), fontsize=7)
     return canvas
+
+
+def _log_ticks(axis: Axis) -> None:
+    # Matplotlib writes powers in its mathematics, which STYLE turns off, and labels too few of a short axis.
+    low, high = axis.get_view_interval()
+    between = (1, 2, 5) if high / low > 8 else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    axis.set_major_locator(LogLocator(subs=(1,) if high / low > 1e4 else between, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _line(axes: Axes, curve: Curve, x: list[Any], look: dict[str, Any], symbol: str) -> None:
@@ -102,20 +122,24 @@ def _line(axes: Axes, curve: Curve, x: list[Any], look: dict[str, Any], symbol: 
     if curve.style == "points":
         axes.errorbar(x, y, yerr=_reach(curve), fmt=symbol, markersize=4, capsize=2, linewidth=0.9, **look)
         return
-    dash, marker = ("--" if curve.style == "dash" else "-"), (symbol if len(x) <= 30 else "")
+    dash, marker = ("--" if curve.style == "dash" else "-"), (symbol if len(x) <= FEW else "")
     axes.plot(x, y, dash, linewidth=1.2, marker=marker, markersize=3, **look)
     for piece in stretches(curve, x) if curve.low else []:
         there, low, high = ([v[i] for i in piece] for v in (x, curve.low, curve.high))
         axes.fill_between(there, low, high, color=look["color"], alpha=0.17, linewidth=0)
 
 
-def _bar(axes: Axes, curve: Curve, x: list[Any], rank: tuple[int, int], look: dict[str, Any]) -> None:
+def _bar(axes: Axes, curve: Curve, x: list[Any], rank: tuple[int, int], look: dict[str, Any], turn: bool) -> None:
     wide = 0.8 / rank[1]
     if x and not isinstance(x[0], str) and len(x) > 1:
         wide *= float(np.min(np.diff(np.sort(np.asarray(x, dtype=float))))) or 1.0
     at = [v + (rank[0] - (rank[1] - 1) / 2) * wide for v in x]
     y = np.array([v if finite(v) else np.nan for v in curve.y], dtype=float)
-    axes.bar(at, y, width=wide, yerr=_reach(curve), capsize=2, error_kw={"linewidth": 0.8}, **look)
+    whiskers: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
+    if turn:
+        axes.barh(at, y, height=wide, xerr=_reach(curve), **whiskers, **look)
+    else:
+        axes.bar(at, y, width=wide, yerr=_reach(curve), **whiskers, **look)
 
 
 def _reach(curve: Curve) -> np.ndarray | None:

@@ -1,31 +1,19 @@
 """A `Figure` as plotly's JSON: traces and layout, thinned, escaped, with gaps, bands and marks of divergence."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from adamantine.finding import Curve, Figure, finite
+from adamantine.report.palette import colours as colours
+from adamantine.report.palette import group_of
 from adamantine.report.thin import thin
 
-# Okabe and Ito's palette without its yellow and black, which vanish on paper or in the dark, and three of Tol's.
-PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
-    "#56B4E9", "#8C6BB1", "#A6761D", "#7F7F7F", "#B0446A",
-)  # fmt: skip
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star", "pentagon", "hexagon")
 PER_CURVE, PER_FIGURE = 400, 24_000
 NAMED = 16  # more curves than this are named in the legend by group
-
-
-def group_of(curve: Curve) -> str:
-    """What decides a curve's colour: its group, or its name where it has none."""
-    return curve.group or curve.name
-
-
-def colours(items: Iterable[Any]) -> dict[str, str]:
-    """One colour per group over all figures among `items`, in order of first appearance."""
-    found = dict.fromkeys(group_of(c) for item in items if isinstance(item, Figure) for c in item.curves)
-    return {group: PALETTE[i % len(PALETTE)] for i, group in enumerate(found)}
+FEW = 12  # points up to which each is marked
+REACH = 1.0  # how far beyond its lines, in their own heights, a figure first shows its bands
 
 
 def plain(text: str) -> str:
@@ -87,7 +75,7 @@ def spec(item: Figure, colour: Mapping[str, str]) -> dict[str, Any]:
             "y": [_number(v) for v in kept.y],
             "showlegend": entry not in legend,
             "hovertemplate": "%{fullData.name}<br>%{x}, %{y}<extra></extra>",
-            "meta": {"name": curve.name, "group": curve.group}
+            "meta": {"name": curve.name, "group": curve.group, "label": plain(label)}
             | ({"low": [_number(v) for v in kept.low], "high": [_number(v) for v in kept.high]} if kept.low else {}),
         }
         legend.setdefault(entry, (label, tint, curve.style, symbol, plain(entry)))
@@ -101,11 +89,15 @@ def spec(item: Figure, colour: Mapping[str, str]) -> dict[str, Any]:
                 heights.append(max(0.05, 0.975 - 0.05 * taken.get(at, 0)))
                 taken[at] = taken.get(at, 0) + 1
             lines.append(shared | _marks(curve, marks, heights, tint))
-    layout = _layout(item, bool(taken))
-    return {
-        "data": bands + lines, "layout": layout, "legend": list(legend.values()),
-        "drawn": drawn, "total": total,
-    }  # fmt: skip
+    data, layout = bands + lines, _layout(item, bool(taken))
+    if turned(item):
+        data, layout = [_turn(t) for t in data], _turn_layout(layout)
+    return {"data": data, "layout": layout, "legend": list(legend.values()), "drawn": drawn, "total": total}
+
+
+def turned(item: Figure) -> bool:
+    """Whether the figure is bars of named things: they lie on their side, so that names of any length are read."""
+    return item.x_scale == "category" and bool(item.curves) and all(c.style == "bar" for c in item.curves)
 
 
 def positive(item: Figure, axis: str) -> bool:
@@ -136,9 +128,8 @@ def _look(curve: Curve, tint: str, symbol: str) -> dict[str, Any]:
     marker = {"color": tint, "size": 7, "symbol": symbol}
     if curve.style == "points":
         return {"type": "scatter", "mode": "markers", "marker": marker} | error
-    few = len(curve.x) <= 30
-    line = {"color": tint, "width": 2 if few else 1.6, "dash": "dash" if curve.style == "dash" else "solid"}
-    mode = "lines+markers" if few else "lines"
+    line = {"color": tint, "width": 2 if len(curve.x) < 100 else 1.6, "dash": curve.style.replace("line", "solid")}
+    mode = "lines+markers" if len(curve.x) <= FEW else "lines"
     return {"type": "scatter", "mode": mode, "line": line, "marker": marker | {"size": 5}}
 
 
@@ -170,19 +161,67 @@ def _marks(curve: Curve, at: list[Any], heights: list[float], tint: str) -> dict
 
 
 def _layout(item: Figure, marked: bool) -> dict[str, Any]:
-    axis = {"automargin": True, "zeroline": False, "ticks": "outside", "exponentformat": "power", "nticks": 8}
+    def axis(title: str, scale: str) -> dict[str, Any]:
+        found = {"automargin": True, "zeroline": False, "ticks": "outside", "exponentformat": "power", "nticks": 8}
+        # Left alone, a logarithmic axis writes 10⁻¹ large and the 2 and 5 between small.
+        found |= {"tickformat": "~g"} if scale == "log" else {}
+        return found | {"title": {"text": plain(title)}, "type": scale}
+
     layout: dict[str, Any] = {
-        "title": {"text": plain(item.title)},
-        "xaxis": axis | {"title": {"text": plain(item.x)}, "type": item.x_scale},
-        "yaxis": axis | {"title": {"text": plain(item.y)}, "type": item.y_scale},
+        "title": {"text": plain(item.title)}, "xaxis": axis(item.x, item.x_scale), "yaxis": axis(item.y, item.y_scale),
         "annotations": [],
-    }
+    }  # fmt: skip
+    if seen := _range(item):
+        layout["yaxis"]["range"] = seen
     if marked:
         layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False}
-        layout["annotations"].append(_note("△ diverged", 1, "right", 1.0, "bottom"))
+        layout["annotations"].append(_note("△ diverged", 0, "left", 1.0, "bottom"))
     if not any(finite(v) for c in item.curves for v in c.y):
         layout["annotations"].append(_note("no finite value to draw", 0.5, "center", 0.5, "middle"))
     return layout
+
+
+def _range(item: Figure) -> list[float] | None:
+    """Where the y axis begins and ends when a band would dwarf the lines; None where plotly's choice is right."""
+
+    def place(v: float) -> float:
+        return math.log10(v) if item.y_scale == "log" else v
+
+    def places(kind: str) -> list[float]:
+        values = (v for c in item.curves if c.style in ("line", "dash") for v in getattr(c, kind))
+        return [place(v) for v in values if finite(v) and (v > 0 or item.y_scale != "log")]
+
+    if item.y_scale == "category" or any(c.style in ("bar", "points") for c in item.curves):
+        return None
+    lines, bands = places("y"), [*places("low"), *places("high")]
+    if not lines or not bands or max(lines) == min(lines):
+        return None
+    reach = REACH * (max(lines) - min(lines))
+    low, high = min(lines) - reach, max(lines) + reach
+    if low <= min(bands) and max(bands) <= high:
+        return None
+    ends = max(low, min(*lines, *bands)), min(high, max(*lines, *bands))
+    room = 0.05 * (ends[1] - ends[0])
+    return [_number(ends[0] - room), _number(ends[1] + room)]
+
+
+def _turn(trace: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = (
+        trace | {"x": trace["y"], "y": trace["x"]} | ({"orientation": "h"} if trace["type"] == "bar" else {})
+    )
+    found["hovertemplate"] = found["hovertemplate"].replace("%{x}, %{y}", "%{y}, %{x}").replace("at %{x}", "at %{y}")
+    if "error_y" in found:
+        found["error_x"] = found.pop("error_y")
+    if found.pop("yaxis", ""):
+        found["xaxis"] = "x2"
+    return found | {"meta": found["meta"] | {"turned": True}}
+
+
+def _turn_layout(layout: dict[str, Any]) -> dict[str, Any]:
+    found = layout | {"xaxis": layout["yaxis"], "yaxis": layout["xaxis"] | {"autorange": "reversed"}}
+    if second := found.pop("yaxis2", None):
+        found["xaxis2"] = second | {"overlaying": "x"}
+    return found
 
 
 def _note(text: str, x: float, xanchor: str, y: float, yanchor: str) -> dict[str, Any]:
