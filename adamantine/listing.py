@@ -46,7 +46,8 @@ def entry(kind: str, name: str) -> tuple[Entry, str]:
         return found[name], inspect.getdoc(module) or ""
     thing = getattr(module, name)
     call = f"{name}{inspect.signature(thing)}".replace("adamantine.", "")
-    return found[name], f"{call}\n\n{inspect.getdoc(thing)}"
+    facts = [f"{fact}: {getattr(thing, fact)}" for fact in ("statement", "symmetry", "bound") if kind == "assumptions"]
+    return found[name], "\n\n".join([call, inspect.getdoc(thing) or "", *facts])
 
 
 def _modules(package: str) -> Iterator[ModuleType]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adamantine.point import Point
-from adamantine.tree import Params, norm
+from adamantine.tree import Params, flat, norm
 
 LEAST = 8  # coordinates below which a block says nothing of its spread
 SEEN = 0.02  # gradients whose weight in the average has fallen below this are forgotten
@@ -62,6 +62,14 @@ class MomentFlatness:
             found = [_predicted(torch.stack(g).double(), weights / weights.sum(), share) for g in stacked]
             out["predicted_variance"] = _mean(torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found]))
         return out
+
+    def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
+        """The variance in one block, all coordinates; the prediction has no closed form at a single point."""
+        v: Any = p.s
+        for i in self.path:
+            v = v[i]
+        x = flat(v).double()
+        return {"variance": float(len(x) * x.square().sum() / x.sum() ** 2) - 1}
 
     @property
     def _note(self) -> str:

@@ -1,0 +1,36 @@
+"""Curvature along the step that the optimizer takes (directional sharpness; Pan & Li, arXiv:2306.00204)."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from adamantine import tree
+from adamantine.point import Point
+
+
+@dataclass(frozen=True)
+class DirectionalSharpness:
+    """`u' H u / |u|^2` along the update `u`, and `gain`, the most that a step along `u` can lower the quadratic model.
+
+    `gain = <g, u>^2 / (2 u' H u)` in units of the loss, reached by the step `<g, u> / (u' H u)` times `u`; infinite
+    where the curvature is not positive. One Hessian-vector product. Curvature and update come from one batch, which
+    raises both above what a fresh batch would show. Raises ValueError where the point knows no update.
+    """
+
+    def __call__(self, p: Point) -> dict[str, float]:
+        """`directional_sharpness` and `gain`."""
+        if p.u is None:
+            raise ValueError(
+                "DirectionalSharpness: the point has no update; measure it in a Run, or at `point.after(u, s)`."
+            )
+        curvature, slope = float(tree.dot(p.u, p.hvp(p.u))), float(tree.dot(p.grad, p.u))
+        gain = slope**2 / (2 * curvature) if curvature > 0 else math.inf
+        return {"directional_sharpness": curvature / float(tree.dot(p.u, p.u)), "gain": gain}
+
+    def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
+        """The same from dense matrices."""
+        u, g = tree.flat(p.u or {}), h @ tree.flat(p.w)
+        curvature = float(u @ h @ u)
+        gain = float(g @ u) ** 2 / (2 * curvature) if curvature > 0 else math.inf
+        return {"directional_sharpness": curvature / float(u @ u), "gain": gain}

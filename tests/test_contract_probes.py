@@ -1,0 +1,257 @@
+"""Every probe and assumption, found by walking: known answers on quadratics, symmetry both ways, nothing changed."""
+
+import dataclasses
+import inspect
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from test_contract_parts import Turn, copied, is_data, same
+from walk import names, public
+
+from adamantine import tree
+from adamantine.listing import entries
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Ema
+from adamantine.optim.second_moment import Rms
+from adamantine.part import GROUPS, holds
+from adamantine.point import Point, stream
+from adamantine.tasks.quadratic import Quadratic
+
+BOUNDS = ("exact", "lower", "upper", "unbiased")
+SPECTRA = ((3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02), (-4.0, 2.0, 1.0, 0.5, 0.2, 0.1, -0.4, -1.5))
+
+
+def kinds(package):
+    return public(package, lambda x: inspect.isclass(x) and dataclasses.is_dataclass(x) and "__call__" in vars(x))
+
+
+PROBES, ASSUMPTIONS = kinds("adamantine.probes"), kinds("adamantine.assume")
+BOTH = [*PROBES, *ASSUMPTIONS]
+
+
+def name(kind):
+    return kind.__name__
+
+
+def batch_of(task, w, seed=0):
+    return tree.place(task.source(stream(seed, "data"))(w), "cpu", torch.float64)
+
+
+def point(spectrum=SPECTRA[0], basis="random", seed=0):
+    """A point of a quadratic in a matrix and a vector, with the update that Adam takes from there."""
+    task = Quadratic(spectrum, basis, matrix=(3, 2), basis_seed=seed)
+    w = tree.place(task.init(stream(seed, "init")), "cpu", torch.float64)
+    p = Point(task, w, batch_of(task, w, seed), seed=seed)
+    optimizer = Ema() >> Rms() >> Lr(0.01)
+    return p.after(*optimizer.update(p.grad, optimizer.init(w), p))
+
+
+def called(probe, p):
+    out = probe(p)
+    return out if isinstance(out, dict) else {type(probe).__name__: out}
+
+
+def bound_of(probe):
+    return getattr(probe, "bound", "exact")
+
+
+def check_answers(kind, spectrum, basis):
+    """The measurement stands to the closed form as its `bound` says."""
+    probe, p = kind(), point(spectrum, basis)
+    exact = probe.on_quadratic(p, p.task.hessian())
+    found = called(probe, p)
+    assert set(exact) <= set(found), f"{kind.__name__} has closed forms for what it does not measure"
+    for key, value in exact.items():
+        if bound_of(probe) == "exact":
+            assert found[key] == pytest.approx(value, rel=1e-6), f"{kind.__name__}: {key}"
+        elif bound_of(probe) == "lower":
+            assert 0.7 * value < found[key] <= value * (1 + 1e-9), f"{kind.__name__}: {key} is no lower bound"
+        elif bound_of(probe) == "upper":
+            assert value * (1 - 1e-9) <= found[key] < value / 0.7, f"{kind.__name__}: {key} is no upper bound"
+        else:
+            check_unbiased(probe, p, key, value)
+
+
+def check_unbiased(probe, p, key, value, draws=400):
+    found = [called(probe, dataclasses.replace(p, step=i, memo=p.memo)) for i in range(draws)]
+    x = torch.tensor([f[key] for f in found], dtype=torch.float64)
+    assert abs(float(x.mean()) - value) < 4 * float(x.std()) / draws**0.5, f"{type(probe).__name__}: {key} is biased"
+    errors = torch.tensor([f[f"{key}_error"] for f in found], dtype=torch.float64)
+    assert 0.8 < float(errors.square().mean().sqrt() / x.std()) < 1.5, "its error is not its standard deviation"
+
+
+def check_unchanged(kind):
+    probe, p = kind(), point()
+    before = copied(p.w), copied(p.grad), copied(p.u)
+    first = called(probe, p)
+    assert same((p.w, p.grad, p.u), before), f"{kind.__name__} changes the point"
+    assert is_data(p.notes), f"{kind.__name__} keeps notes that cannot be checkpointed"
+    assert all(isinstance(v, float) for v in first.values())
+    again = called(probe, point())
+    assert str(again) == str(first), f"{kind.__name__} is not deterministic"
+
+
+def dense(turn, w):
+    """The group element as a matrix on the flat coordinates."""
+    eye = torch.eye(tree.size(w), dtype=torch.float64)
+    return torch.stack([tree.flat(turn.forth(tree.like(row, w))) for row in eye], 1)
+
+
+def asymmetry(assumption, group, seed):
+    """Relative change of the constant when the problem is turned by a random element of the group."""
+    p = point(SPECTRA[1], seed=seed)
+    h, turn = p.task.hessian(), Turn(group, p.w, seed)
+    q = dense(turn, p.w)
+    here = assumption.on_quadratic(p, h)
+    there = assumption.on_quadratic(dataclasses.replace(p, w=turn.forth(p.w), u=turn.forth(p.u)), q @ h @ q.T)
+    return max(abs(there[k] / here[k] - 1) for k in here)
+
+
+def check_symmetry(assumption):
+    held = holds(assumption.symmetry)
+    for group in GROUPS:
+        found = max(asymmetry(assumption, group, seed) for seed in range(3))
+        who = type(assumption).__name__
+        if group in held:
+            assert found < 1e-6, f"{who} changes by {found:.1e} under {group}, but declares {assumption.symmetry}"
+        else:
+            assert found > 1e-4, f"{who} does not change under {group}, but declares only {assumption.symmetry}"
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=name)
+@pytest.mark.parametrize("spectrum", SPECTRA, ids=["convex", "saddle"])
+@pytest.mark.parametrize("basis", ["identity", "random"])
+def test_gives_the_known_answer(kind, spectrum, basis):
+    check_answers(kind, spectrum, basis)
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=name)
+def test_changes_nothing_and_is_deterministic(kind):
+    check_unchanged(kind)
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=name)
+def test_is_a_documented_value(kind):
+    probe = kind()
+    assert eval(repr(probe), names()) == probe
+    assert kind.__dataclass_params__.frozen
+    assert len(inspect.getdoc(kind)) > 80
+    entry = next(e for which in ("probes", "assumptions") for e in entries(which) if e.name == kind.__name__)
+    assert entry.source, f"{kind.__name__} names no source"
+
+
+@pytest.mark.parametrize("kind", ASSUMPTIONS, ids=name)
+def test_an_assumption_states_itself(kind):
+    assert "<=" in kind.statement
+    assert kind.bound in BOUNDS
+    assert kind.source
+
+
+@pytest.mark.parametrize("kind", ASSUMPTIONS, ids=name)
+def test_the_constant_has_the_symmetry_it_declares_and_no_more(kind):
+    check_symmetry(kind())
+
+
+def test_there_are_probes_and_assumptions():
+    assert len(PROBES) >= 3
+    assert len(ASSUMPTIONS) >= 3
+
+
+# --- single properties ----------------------------------------------------------------------------------------
+
+
+def test_few_products_bound_their_error_and_notes_make_them_fewer():
+    sharpness = next(k for k in PROBES if k.__name__ == "Sharpness")(products=4)
+    spectrum = tuple(1 / (1 + i) ** 0.3 for i in range(200))
+    task = Quadratic(spectrum, "random")
+    w = tree.place(task.init(stream(0, "init")), "cpu", torch.float64)
+    p, errors = Point(task, w, batch_of(task, w)), []
+    for _ in range(12):
+        found = sharpness(p)
+        nearest = min(abs(found["sharpness"] - x) for x in spectrum)
+        assert nearest <= found["sharpness_error"] * (1 + 1e-6)
+        errors.append(found["sharpness_error"])
+    assert errors[-1] < 0.2 * errors[0], "it starts from what it found before"
+    assert p.cost["hvp"] <= 12 * 4, "none where the eigenvector is exact"
+
+
+def test_known_densities():
+    density = next(k for k in PROBES if k.__name__ == "GradientDensity")()
+    p, one = point(), {"a": torch.zeros(50, dtype=torch.float64)}
+    assert density(p.given({"a": torch.ones(7)})) == pytest.approx(1.0)
+    assert math.isnan(density(p.given(one)))
+    one["a"][3] = 2.0
+    assert density(p.given(one)) == pytest.approx(1 / 50)
+    gaussian = {"a": torch.randn(200_000, generator=stream(0, "g"), dtype=torch.float64)}
+    assert density(p.given(gaussian)) == pytest.approx(2 / math.pi, abs=0.01)
+
+
+def test_without_an_update_there_is_a_sentence():
+    with pytest.raises(ValueError, match="has no update; measure it in a Run"):
+        next(k for k in PROBES if k.__name__ == "DirectionalSharpness")()(dataclasses.replace(point(), u=None))
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=name)
+def test_an_impossible_count_is_refused(kind):
+    for f in dataclasses.fields(kind):
+        if f.type in (int, "int"):
+            with pytest.raises(ValueError, match=kind.__name__):
+                kind(**{f.name: 0})
+
+
+# --- the suite bites ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The trace, said to be what it is not."""
+
+    bound: ClassVar[str] = "exact"
+    symmetry: ClassVar[str] = "signed permutation"
+    scale: float = 1.0
+
+    def __call__(self, p):
+        return {"trace": self.scale * sum(p.task.eigenvalues)}
+
+    def on_quadratic(self, p, h):
+        return {"trace": float(h.trace())}
+
+
+@dataclass(frozen=True)
+class Corner:
+    """The first entry of the Hessian, said to be invariant."""
+
+    symmetry: ClassVar[str] = "signed permutation"
+
+    def on_quadratic(self, p, h):
+        return {"corner": float(h[0, 0])}
+
+
+@dataclass(frozen=True)
+class Vandal:
+    """Writes into the weights."""
+
+    def __call__(self, p):
+        next(iter(p.w.values())).add_(1.0)
+        return 0.0
+
+
+def test_wrong_answers_are_found():
+    check_answers(Trace, SPECTRA[0], "random")
+    with pytest.raises(AssertionError, match="trace"):
+        check_answers(lambda: Trace(1.01), SPECTRA[0], "random")
+
+
+def test_wrong_symmetries_are_found():
+    with pytest.raises(AssertionError, match="declares only signed permutation"):
+        check_symmetry(Trace())
+    with pytest.raises(AssertionError, match="Corner changes by"):
+        check_symmetry(Corner())
+
+
+def test_vandalism_is_found():
+    with pytest.raises(AssertionError, match="changes the point"):
+        check_unchanged(Vandal)
