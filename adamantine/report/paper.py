@@ -24,6 +24,7 @@ STYLE: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "axes.grid": True,
     "grid.color": "0.92", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.linewidth": 0.6,
 }  # fmt: skip
+LONGEST_NAME = 40
 _SYMBOL = dict(zip(SYMBOLS, "osD^PXv*ph", strict=True))
 
 
@@ -65,7 +66,7 @@ def _figure(item: Figure, width: float, colour: Mapping[str, str] | None) -> Can
     if item.x_scale == "category":
         names = dict.fromkeys(x for c in item.curves for x in [*c.x, *marks_of(c)])
         places = {name: i for i, name in enumerate(names)}
-        across.set_ticks(range(len(places)), [str(n) for n in places])
+        across.set_ticks(range(len(places)), [_short(str(n)) for n in places])
     for axis, scale in ((across, item.x_scale), (up, item.y_scale)):
         if scale == "log":
             (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log", nonpositive="mask")
@@ -76,7 +77,7 @@ def _figure(item: Figure, width: float, colour: Mapping[str, str] | None) -> Can
         group = group_of(curve)
         label = group if len(item.curves) > len(colour) and curve.group else curve.name
         x = [places[v] if places else v for v in curve.x]
-        look = {"color": colour[group], "label": label if label not in seen else "_nolegend_"}
+        look = {"color": colour[group], "label": _short(label) if label not in seen else "_nolegend_"}
         seen.add(label)
         symbol = _SYMBOL[SYMBOLS[list(colour).index(group) % len(SYMBOLS)]]
         if curve.style == "bar":
@@ -106,6 +107,11 @@ def _figure(item: Figure, width: float, colour: Mapping[str, str] | None) -> Can
         room = int(14 * width / (6 + max(map(len, seen))))  # about 14 letters an inch, and each has a handle
         canvas.legend(loc="outside lower center", ncols=max(1, min(4, len(seen), room)), fontsize=7)
     return canvas
+
+
+def _short(name: str) -> str:
+    # Longer names would leave no room for the axes; the data beside the page has them whole.
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _log_ticks(axis: Axis) -> None:
