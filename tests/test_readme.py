@@ -24,10 +24,12 @@ def test_the_claim_of_ones_own_gives_a_page(tmp_path, capsys):
     assert (tmp_path / "s" / "reports" / "nesterov-laptop" / "index.html").stat().st_size > 500_000
 
 
-def test_the_loop_of_ones_own_trains(capsys):
-    (block,) = [b for b in BLOCKS if "Run(" in b and "def verdict" not in b]
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "def verdict" not in b], ids=["language", "module"])
+def test_a_loop_of_ones_own_trains(block, capsys):
     exec(compile(block.replace("steps=100", "steps=12"), "README", "exec"), {})
-    assert "held_out" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Row(step=11, name='loss'" in out
+    assert "Trained(step=12)" in out
 
 
 def test_every_command_it_names_is_there():
