@@ -17,12 +17,13 @@ from rich.text import Text
 from adamantine import listing
 from adamantine.claim import Asked, ClaimError, asked, load, pursue, question
 from adamantine.engine import cores
-from adamantine.finding import Figure, Finding, Findings, Gallery
+from adamantine.finding import Figure, Finding, Findings, Gallery, Table
 from adamantine.module import own_traceback
 from adamantine.progress import Watch, duration
 from adamantine.report import page
+from adamantine.report.number import rounded
+from adamantine.report.palette import colours
 from adamantine.report.paper import paper
-from adamantine.report.trace import colours
 from adamantine.result import Result, Results
 from adamantine.store import Store, StoreError
 
@@ -163,7 +164,7 @@ def _conclude(module: ModuleType, claim: str, scale: str, store: Store, results:
     try:
         out = page.write(first, rest, findings, items, folder / "index.html", command=command, runs=runs)
         if pdf:
-            _papers(items, folder / "paper")
+            _papers(findings, items, folder / "paper")
     except OSError as error:
         raise StoreError(f"the page could not be written to {str(folder)!r} ({error.strerror}).") from error
     console.print()
@@ -176,15 +177,14 @@ def _conclude(module: ModuleType, claim: str, scale: str, store: Store, results:
     return 0
 
 
-def _papers(items: Sequence[object], folder: Path) -> None:
+def _papers(findings: Findings, items: Sequence[Figure | Table | Gallery], folder: Path) -> None:
     tint = colours(items)
-    for i, item in enumerate(items, 1):
-        kind = ".pdf" if isinstance(item, (Figure, Gallery)) else ".tex"
-        paper(item, folder / f"{type(item).__name__.lower()}-{i}{kind}", colour=tint)  # pyright: ignore[reportArgumentType]
+    for name, item in page.named(findings, items):
+        paper(item, folder / f"{name}{'.tex' if isinstance(item, Table) else '.pdf'}", colour=tint)
 
 
 def _lines(f: Finding) -> Text:
-    effect, low, high = (page.number(x) for x in (f.effect, *f.interval))
+    effect, low, high = rounded(f.effect, *f.interval)
     return Text.assemble(
         (f"{f.verdict:>12}", COLOUR[f.verdict]),
         (f"  {f.task}: " if f.task else "  ", "bold"),

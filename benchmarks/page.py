@@ -4,7 +4,8 @@
 
 Needs Chromium on PATH. Prints medians of five loads of a page with 100 curves of 2,000 points and their bands, in
 five figures that are all on the screen: the browser's own first contentful paint, and the time until every figure is
-drawn. The peer is plotly.py's own page of the same figures, with its library inside.
+drawn. The peer is plotly.py's own page of the same figures, with its library inside; it holds every point, where ours
+draws the extremes of every stretch (about 200 of 2,000 points) and keeps the whole data in a folder beside the page.
 """
 
 import statistics

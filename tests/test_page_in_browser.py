@@ -108,6 +108,9 @@ def test_figures_and_tables_are_saved(opened):
     assert rows[0] == ["curve", "group", "step", "loss", "low", "high", "diverged"]
     assert [float(r[3]) for r in rows if r[0] == "line"] == pytest.approx(hostile.LINE.y, rel=1e-4)
     assert any(r[0] == hostile.NAME and r[6] == "1" for r in rows)
+    _, bars = opened.saved("document.querySelector('#figure-2 [data-do=points]').click()")
+    held = [(r["curve"], r["x"], float(r["steps"])) for r in csv.DictReader(io.StringIO(bars.decode()))]
+    assert held == [(c.name, x, y) for c in hostile.BARS for x, y in zip(c.x, c.y, strict=True)]
     _, svg = opened.saved("document.querySelector('#figure-1 [data-do=svg]').click()")
     assert svg.lstrip().startswith(b"<svg")
     _, png = opened.saved("document.querySelector('#figure-2 [data-do=png]').click()")
@@ -126,6 +129,14 @@ def test_keys_lead_to_their_runs(opened):
     opened.wait("document.querySelector('#runs').open && document.querySelector('tr.found')")
     assert hostile.KEYS[0] in opened.js("document.querySelector('tr.found').textContent")
     assert opened.js("document.querySelectorAll('#runs tbody tr').length") == 2
+
+
+def test_every_bar_has_its_name_on_a_phone(opened, url):
+    opened.open(url, 390, 9000, phone=True)
+    names = "[...document.querySelectorAll('#figure-2 .ytick text')].map((t) => t.dataset.unformatted)"
+    opened.wait(f"{names}.length === 3")
+    assert {"a", "c"} < set(opened.js(names))
+    assert opened.js("document.querySelector('#figure-2 .plot .gridlayer').getBBox().width") > 150, "names leave room"
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -20,7 +20,7 @@ from PIL import Image
 from adamantine.finding import Curve, Figure, Findings, Gallery, Table
 from adamantine.report import export, page, verdicts
 from adamantine.report.number import column, number, rounded
-from adamantine.report.palette import PALETTE, colours
+from adamantine.report.palette import PALETTE, SHADES, colours, group_of
 from adamantine.report.paper import paper
 from adamantine.report.thin import thin
 from adamantine.report.trace import spec
@@ -106,6 +106,53 @@ def test_groups_keep_their_colour_over_the_page():
     assert set(colours([many]).values()) == set(PALETTE)
 
 
+def test_curves_of_one_figure_are_told_apart():
+    first = Figure("t", "c", "x", "y", tuple(Curve(f"a{i}", [1], [1.0]) for i in range(8)))
+    later = Figure("t", "c", "x", "y", tuple(Curve(n, [1], [1.0]) for n in ("a1", "b1", "a2", "b2", "a3", "b3")))
+    found = colours([first, later])
+    assert len({found[group_of(c)] for c in later.curves}) == 6, "though the page has more groups than colours"
+    crowd = Figure("t", "c", "x", "y", tuple(Curve(str(i), [1, 2], [1.0, 2.0]) for i in range(3 * len(PALETTE))))
+    lines = [t["line"] for t in spec(crowd, colours([crowd]))["data"]]
+    assert len({(line["color"], line["dash"]) for line in lines}) == 3 * len(PALETTE)
+
+
+def test_bars_lie_on_their_side_in_shades_of_one_colour():
+    bars = [Curve(f"at {i}", ["a", "b"], [1.0, math.inf], [0.5, 0.5], [2.0, 2.0], style="bar") for i in range(3)]
+    drawing = spec(Figure("t", "c", "", "times", tuple(bars), x_scale="category"), colours([figure_of(*bars)]))
+    bar, mark = drawing["data"][:2]
+    assert (bar["orientation"], bar["x"], bar["y"]) == ("h", [1.0, None], ["a", "b"])
+    assert bar["error_x"]["array"][0] == 1.0
+    assert (mark["xaxis"], mark["y"]) == ("x2", ["b"])
+    assert drawing["layout"]["xaxis"]["title"]["text"] == "times"
+    assert set(colours([figure_of(*bars)]).values()) <= set(SHADES)
+
+
+def figure_of(*curves):
+    return Figure("t", "c", "x", "y", curves)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_wide_band_does_not_dwarf_its_lines(scale):
+    narrow = Curve("a", [1, 2], [1.0, 2.0], [0.9, 1.9], [1.1, 2.1])
+    wide = Curve("b", [1, 2], [1.5, 1.5], [1.4, 1.4], [1.6, 1e9])
+    axes = [
+        spec(Figure("t", "c", "x", "y", drawn, y_scale=scale), {"a": "#000000", "b": "#111111"})["layout"]["yaxis"]
+        for drawn in ((narrow,), (narrow, wide))
+    ]
+    assert "range" not in axes[0]
+    low, high = ((10.0**v if scale == "log" else v) for v in axes[1]["range"])
+    assert 0 < low < 1
+    assert 2.1 < high < 10
+
+
+def test_the_same_figure_of_every_task_stands_side_by_side():
+    titles = ("one: curves", "one: rates", "Alone", "two {0}: curves", "two {0}: rates")
+    items = [Figure(t.format(hostile.NAME), "c", "x", "y", ()) for t in titles]
+    found = page.named(hostile.FINDINGS, items)
+    assert [name for name, _ in found] == [f"figure-{i}" for i in range(1, 6)]
+    assert [item.title.rpartition(": ")[2] for _, item in found] == ["curves", "curves", "rates", "rates", "Alone"]
+
+
 def test_hostile_names_are_text(tmp_path):
     text = written(tmp_path).read_text()
     outside = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
@@ -185,6 +232,12 @@ def test_papers_are_figures_and_equal_for_equal_input(tmp_path, item, suffix):
     assert len(first) > 1000
     magic = {".pdf": b"%PDF", ".svg": b"<?xm", ".png": b"\x89PNG"}[suffix]
     assert first.startswith(magic)
+
+
+def test_logarithmic_axes_of_papers_are_numbered_in_words(tmp_path):
+    for high in (5.0, 5e3, 5e8):
+        item = Figure("t", "c", "x", "y", (Curve("a", [0.5, 2.0], [1.5, high]),), x_scale="log", y_scale="log")
+        assert "mathdefault" not in paper(item, tmp_path / "a.svg").read_text()
 
 
 def test_a_paper_of_another_kind_is_refused(tmp_path):

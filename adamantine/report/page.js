@@ -30,7 +30,7 @@ function themed(layout, paper) {
   const look = structuredClone(layout);
   for (const axis of ["xaxis", "yaxis"]) {
     Object.assign(look[axis], { gridcolor: grid, linecolor: line, tickcolor: line, showline: true });
-    if (!paper && innerWidth < 640) look[axis].nticks = 5;
+    if (!paper && innerWidth < 640 && look[axis].nticks) look[axis].nticks = 5;
   }
   Object.assign(look, {
     paper_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)", plot_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)",

@@ -21,7 +21,8 @@ from adamantine.finding import INCONCLUSIVE, REFUTED, SUPPORTED, Figure, Finding
 from adamantine.report import export, verdicts
 from adamantine.report.number import column, number, rounded
 from adamantine.report.palette import colours
-from adamantine.report.trace import positive, spec, turned
+from adamantine.report.sideways import turned
+from adamantine.report.trace import positive, spec
 
 HERE = Path(__file__).parent
 SIGN = {SUPPORTED: "✓", REFUTED: "✗", INCONCLUSIVE: "?"}  # with the word, so that colour carries nothing alone
@@ -55,11 +56,13 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     _clear(folder)
     tint = colours(items)
+    tasks = list(dict.fromkeys(f.task for f in findings.findings))
     views, drawings, texts = [], {}, {}
     for name, item in named(findings, items):
         file, stem = export.save(item, folder, name), f"{out.stem}-{name}"
         view: dict[str, Any] = {
-            "id": name, "kind": type(item).__name__, "number": name.rpartition("-")[2], "item": item,
+            "id": name, "kind": type(item).__name__, "number": name.rpartition("-")[2],
+            "item": item, "task": _task_of(item, tasks)[0],
             "keys": list(dict.fromkeys(item.keys)), "file": f"{folder.name}/{file.name}", "suffix": file.suffix[1:],
         }  # fmt: skip
         if isinstance(item, Figure):
@@ -78,7 +81,6 @@ def write(
     index = [(key, *_run(run)) for key, run in runs.items()]
     whole = export.table_csv(Table("Runs", "", ("key", "status", "seconds", "run"), tuple(index)))
     (folder / "runs.csv").write_bytes(whole.encode("utf-8", "replace"))
-    tasks = list(dict.fromkeys(f.task for f in findings.findings))
     loader = FileSystemLoader(HERE)
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters |= {"number": number, "rounded": lambda f: rounded(f.effect, *f.interval)}

@@ -1,7 +1,7 @@
 """Which colour a curve has: one a group over the whole page, and no two groups of a figure alike while colours last."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adamantine.finding import Curve, Figure
@@ -13,10 +13,22 @@ PALETTE = (
 )  # fmt: skip
 SHADES = ("#A9C1DB", "#85A7CB", "#6690BC", "#4C7BAB", "#3A6898")  # bars in an order of their own: light to dark
 
+STROKES = ("line", "dot", "dashdot")
+
 
 def group_of(curve: Curve) -> str:
     """What decides a curve's colour: its group, or its name where it has none."""
     return curve.group or curve.name
+
+
+def strokes(item: Figure, colour: Mapping[str, str]) -> dict[str, str]:
+    """How the lines of each group are drawn: other than solid where its colour comes again in the figure."""
+    rounds: Counter[str] = Counter()
+    found = {}
+    for group in dict.fromkeys(map(group_of, item.curves)):
+        found[group] = STROKES[rounds[colour[group]] % len(STROKES)]
+        rounds[colour[group]] += 1
+    return found
 
 
 def colours(items: Iterable[Any]) -> dict[str, str]:

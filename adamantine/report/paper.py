@@ -15,8 +15,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from adamantine.finding import Curve, Figure, Gallery, Table, finite
 from adamantine.report.export import latex
-from adamantine.report.palette import colours, group_of
-from adamantine.report.trace import FEW, SYMBOLS, checked, marks_of, stretches, turned
+from adamantine.report.palette import colours, group_of, strokes
+from adamantine.report.sideways import turned
+from adamantine.report.trace import FEW, SYMBOLS, checked, marks_of, stretches
 
 # Embedded TrueType as conferences ask; names are words, so "$" in them is a dollar; equal input, equal bytes.
 STYLE: Any = {
@@ -25,6 +26,7 @@ STYLE: Any = {
     "grid.color": "0.92", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.linewidth": 0.6,
 }  # fmt: skip
 LONGEST_NAME = 40
+_DASH = {"line": "-", "points": "none", "dash": "--", "dot": ":", "dashdot": "-."}
 _SYMBOL = dict(zip(SYMBOLS, "osD^PXv*ph", strict=True))
 
 
@@ -59,6 +61,7 @@ def paper(
 
 def _figure(item: Figure, width: float, colour: Mapping[str, str] | None) -> Canvas:
     colour = colours([item]) if colour is None else colour
+    stroke = strokes(item, colour)
     canvas = Canvas(figsize=(width, 0.6 * width), layout="constrained")
     axes = canvas.subplots()
     across, up = (axes.yaxis, axes.xaxis) if turned(item) else (axes.xaxis, axes.yaxis)
@@ -83,7 +86,8 @@ def _figure(item: Figure, width: float, colour: Mapping[str, str] | None) -> Can
         if curve.style == "bar":
             _bar(axes, curve, x, (bars.index(curve), len(bars)), look, turned(item))
         else:
-            _line(axes, curve, x, look, symbol)
+            style = stroke[group] if curve.style == "line" else curve.style
+            _line(axes, curve, x, look | {"linestyle": _DASH[style]}, symbol)
         for at in marks_of(curve):
             height = 0.98 - 0.05 * taken.get(at, 0)
             taken[at] = taken.get(at, 0) + 1
@@ -128,8 +132,8 @@ def _line(axes: Axes, curve: Curve, x: list[Any], look: dict[str, Any], symbol: 
     if curve.style == "points":
         axes.errorbar(x, y, yerr=_reach(curve), fmt=symbol, markersize=4, capsize=2, linewidth=0.9, **look)
         return
-    dash, marker = ("--" if curve.style == "dash" else "-"), (symbol if len(x) <= FEW else "")
-    axes.plot(x, y, dash, linewidth=1.2, marker=marker, markersize=3, **look)
+    marker = symbol if len(x) <= FEW else ""
+    axes.plot(x, y, linewidth=1.2, marker=marker, markersize=3, **look)
     for piece in stretches(curve, x) if curve.low else []:
         there, low, high = ([v[i] for i in piece] for v in (x, curve.low, curve.high))
         axes.fill_between(there, low, high, color=look["color"], alpha=0.17, linewidth=0)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from adamantine.finding import Curve, Figure, finite
-from adamantine.report.palette import colours as colours
-from adamantine.report.palette import group_of
+from adamantine.report.palette import group_of, strokes
+from adamantine.report.sideways import plain, turn, turned
 from adamantine.report.thin import thin
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star", "pentagon", "hexagon")
@@ -14,11 +14,6 @@ PER_CURVE, PER_FIGURE = 400, 24_000
 NAMED = 16  # more curves than this are named in the legend by group
 FEW = 12  # points up to which each is marked
 REACH = 1.0  # how far beyond its lines, in their own heights, a figure first shows its bands
-
-
-def plain(text: str) -> str:
-    """`text` with the characters escaped that plotly would read as its pseudo-HTML."""
-    return " ".join(str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
 
 def marks_of(curve: Curve) -> list[Any]:
@@ -55,18 +50,19 @@ def checked(curve: Curve) -> Curve:
 def spec(item: Figure, colour: Mapping[str, str]) -> dict[str, Any]:
     """`{"data", "layout", "legend", "drawn", "total"}`: the first two are a valid plotly figure.
 
-    `colour` maps groups to colours (see `colours`); `drawn` of `total` points are in the traces.
+    `colour` maps groups to colours (see `palette.colours`); `drawn` of `total` points are in the traces.
     """
     many = len(item.curves) > NAMED
     limit = max(50, min(PER_CURVE, PER_FIGURE // max(1, len(item.curves))))
-    order = list(colour)
+    order, stroke = list(colour), strokes(item, colour)
     bands, lines, legend, total, drawn = [], [], {}, 0, 0
     taken: dict[Any, int] = {}
     for curve in map(checked, item.curves):
         group = group_of(curve)
         label = group if many else curve.name
         tint, symbol = colour[group], SYMBOLS[order.index(group) % len(SYMBOLS)]
-        entry = f"{label}/{curve.style}" if many else f"{label}/{len(legend)}"
+        style = stroke[group] if curve.style == "line" else curve.style
+        entry = f"{label}/{style}" if many else f"{label}/{len(legend)}"
         kept = _kept(curve, item, limit)
         total, drawn = total + len(curve.x), drawn + len(kept.x)
         shared = {"legendgroup": plain(entry), "name": plain(curve.name)}
@@ -78,8 +74,8 @@ def spec(item: Figure, colour: Mapping[str, str]) -> dict[str, Any]:
             "meta": {"name": curve.name, "group": curve.group, "label": plain(label)}
             | ({"low": [_number(v) for v in kept.low], "high": [_number(v) for v in kept.high]} if kept.low else {}),
         }
-        legend.setdefault(entry, (label, tint, curve.style, symbol, plain(entry)))
-        lines.append(main | _look(kept, tint, symbol))
+        legend.setdefault(entry, (label, tint, style, symbol, plain(entry)))
+        lines.append(main | _look(kept, tint, symbol, style))
         if kept.low and curve.style in ("line", "dash"):
             bands.append(shared | _band(kept, item, tint))
         marks = marks_of(curve)
@@ -91,13 +87,8 @@ def spec(item: Figure, colour: Mapping[str, str]) -> dict[str, Any]:
             lines.append(shared | _marks(curve, marks, heights, tint))
     data, layout = bands + lines, _layout(item, bool(taken))
     if turned(item):
-        data, layout = [_turn(t) for t in data], _turn_layout(layout)
+        data, layout = turn(data, layout)
     return {"data": data, "layout": layout, "legend": list(legend.values()), "drawn": drawn, "total": total}
-
-
-def turned(item: Figure) -> bool:
-    """Whether the figure is bars of named things: they lie on their side, so that names of any length are read."""
-    return item.x_scale == "category" and bool(item.curves) and all(c.style == "bar" for c in item.curves)
 
 
 def positive(item: Figure, axis: str) -> bool:
@@ -115,7 +106,7 @@ def _kept(curve: Curve, item: Figure, limit: int) -> Curve:
     return Curve(curve.name, [curve.x[i] for i in at], [curve.y[i] for i in at], low, high, curve.group, curve.style)
 
 
-def _look(curve: Curve, tint: str, symbol: str) -> dict[str, Any]:
+def _look(curve: Curve, tint: str, symbol: str, style: str) -> dict[str, Any]:
     error = {}
     if curve.low and curve.style in ("bar", "points"):
         gaps = [(_gap(y, low), _gap(high, y)) for y, low, high in zip(curve.y, curve.low, curve.high, strict=True)]
@@ -128,7 +119,7 @@ def _look(curve: Curve, tint: str, symbol: str) -> dict[str, Any]:
     marker = {"color": tint, "size": 7, "symbol": symbol}
     if curve.style == "points":
         return {"type": "scatter", "mode": "markers", "marker": marker} | error
-    line = {"color": tint, "width": 2 if len(curve.x) < 100 else 1.6, "dash": curve.style.replace("line", "solid")}
+    line = {"color": tint, "width": 2 if len(curve.x) < 100 else 1.6, "dash": style.replace("line", "solid")}
     mode = "lines+markers" if len(curve.x) <= FEW else "lines"
     return {"type": "scatter", "mode": mode, "line": line, "marker": marker | {"size": 5}}
 
@@ -162,7 +153,8 @@ def _marks(curve: Curve, at: list[Any], heights: list[float], tint: str) -> dict
 
 def _layout(item: Figure, marked: bool) -> dict[str, Any]:
     def axis(title: str, scale: str) -> dict[str, Any]:
-        found = {"automargin": True, "zeroline": False, "ticks": "outside", "exponentformat": "power", "nticks": 8}
+        found = {"automargin": True, "zeroline": False, "ticks": "outside", "exponentformat": "power"}
+        found |= {"dtick": 1} if scale == "category" else {"nticks": 8}  # every name is written
         # Left alone, a logarithmic axis writes 10⁻¹ large and the 2 and 5 between small.
         found |= {"tickformat": "~g"} if scale == "log" else {}
         return found | {"title": {"text": plain(title)}, "type": scale}
@@ -203,25 +195,6 @@ def _range(item: Figure) -> list[float] | None:
     ends = max(low, min(*lines, *bands)), min(high, max(*lines, *bands))
     room = 0.05 * (ends[1] - ends[0])
     return [_number(ends[0] - room), _number(ends[1] + room)]
-
-
-def _turn(trace: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = (
-        trace | {"x": trace["y"], "y": trace["x"]} | ({"orientation": "h"} if trace["type"] == "bar" else {})
-    )
-    found["hovertemplate"] = found["hovertemplate"].replace("%{x}, %{y}", "%{y}, %{x}").replace("at %{x}", "at %{y}")
-    if "error_y" in found:
-        found["error_x"] = found.pop("error_y")
-    if found.pop("yaxis", ""):
-        found["xaxis"] = "x2"
-    return found | {"meta": found["meta"] | {"turned": True}}
-
-
-def _turn_layout(layout: dict[str, Any]) -> dict[str, Any]:
-    found = layout | {"xaxis": layout["yaxis"], "yaxis": layout["xaxis"] | {"autorange": "reversed"}}
-    if second := found.pop("yaxis2", None):
-        found["xaxis2"] = second | {"overlaying": "x"}
-    return found
 
 
 def _note(text: str, x: float, xanchor: str, y: float, yanchor: str) -> dict[str, Any]:
