@@ -1,5 +1,6 @@
 """Smoothness in the maximum norm: the geometry of sign descent and Adam, which a rotation of coordinates changes."""
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
@@ -17,7 +18,7 @@ class MaxNormSmoothness:
 
     Alternating maximization, `s <- sign(H s)`, never lowers `|H s|_1`; the best of `starts` runs of `sweeps`
     products each is kept, the first from the signs of the gradient, the others at random. Exact maximization is as
-    hard as the largest cut of a graph. Costs `starts * sweeps` Hessian-vector products.
+    hard as the largest cut of a graph. Costs at most `starts * sweeps` Hessian-vector products. NaN where a product is.
     """
 
     starts: int = 4
@@ -42,6 +43,8 @@ class MaxNormSmoothness:
             for _ in range(self.sweeps):
                 turned = p.hvp(s)
                 reached = float(tree.norm(turned, 1))
+                if math.isnan(reached):
+                    return {"max_norm_smoothness": math.nan}
                 if reached <= value * (1 + 1e-9):
                     break
                 value, s = reached, tree.each(_sign, turned)

@@ -21,7 +21,8 @@ class OneOneNorm:
     mean `r_i` for every `n >= 2`: a geometric mean, whose logarithms are summed in float64. All rows share the probes,
     so errors do not average out over rows: `one_one_norm_error` is the jackknife's standard error over probes, of the
     whole sum. The norm exceeds the constant of smoothness in the maximum norm, by a factor of up to about
-    `0.5 sqrt(d)` for dense random Hessians, and so exaggerates what a rotation does.
+    `0.5 sqrt(d)` for dense random Hessians, and so exaggerates what a rotation does. Keeps `probes` float64 numbers a
+    coordinate while it works.
     """
 
     probes: int = 24
@@ -42,6 +43,7 @@ class OneOneNorm:
             v = tree.each(lambda x: _cauchy(x, rng), p.w)
             logs.append(tree.flat(p.hvp(v)).double().abs().log())
         each, n = torch.stack(logs), self.probes
+        each = each[:, each.sum(0) != -math.inf]  # rows of zeros add nothing, and their logarithms no number
         total = each.sum(0)
         without = [_geometric(total - x, n - 1) for x in each]
         spread = torch.tensor(without, dtype=torch.float64).var(correction=0)

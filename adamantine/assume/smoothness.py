@@ -14,15 +14,15 @@ from adamantine.probes.sharpness import lanczos
 class Smoothness:
     """The spectral norm of the Hessian at this point and batch, `max |lambda|`: the local constant `L`.
 
-    Costs `products` Hessian-vector products. The Ritz values approach from inside, so that the value is exact where
-    `smoothness_error` is small and a lower bound otherwise.
+    Costs `products` Hessian-vector products. Ritz values approach from inside, so that the value is a lower bound; an
+    eigenvalue lies within `smoothness_error` of it, and with as many products as coordinates it is exact.
     """
 
     products: int = 20
     statement: ClassVar[str] = "|grad f(x) - grad f(y)|_2 <= L |x - y|_2"
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "Nesterov (2004, Introductory Lectures on Convex Optimization)"
-    bound: ClassVar[str] = "exact"
+    bound: ClassVar[str] = "lower"
 
     def __post_init__(self) -> None:
         """Refuse less than one product."""

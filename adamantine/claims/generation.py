@@ -9,7 +9,8 @@ and hardly on convolutions (Zhang et al., arXiv:2402.16788, who point to the Hes
 Here the task stays and only the network changes. The advantage is the log ratio of held-out losses, SGD's over
 Adam's, paired by seed. That loss has a floor above zero (many images and noises meet at one place), which hides part of
 any advantage and hides more of it the better the network. So the advantage is also taken in the energy distance
-between generated and held-out images, whose floor is zero; `distance_real` is what real images get.
+between generated and held-out images, whose floor is zero; `distance_real` is what real images get. Those estimates
+may be negative and so are compared by their differences: a network that is farther off altogether has more to gain.
 """
 
 import math

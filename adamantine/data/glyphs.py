@@ -67,7 +67,7 @@ class Glyphs:
         turn, grow, shear, across, down = (2 * torch.rand(5, n, generator=rng) - 1).unbind()
         cos, sin = torch.cos(self.turn * turn), torch.sin(self.turn * turn)
         grow, shear = torch.exp(self.scale * grow), self.shear * shear
-        rows = [cos * grow, (shear - sin) * grow, 2 * self.shift * across]
+        rows = [cos * grow, (cos * shear - sin) * grow, 2 * self.shift * across]
         rows += [sin * grow, (cos + shear * sin) * grow, 2 * self.shift * down]
         grid = F.affine_grid(torch.stack(rows, 1).view(n, 2, 3), [n, 1, self.size, self.size], align_corners=False)
         x = 2 * F.grid_sample(picked, grid, mode="bilinear", align_corners=False) - 1

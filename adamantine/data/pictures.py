@@ -4,6 +4,7 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -104,14 +105,26 @@ def _folder(path: Path, pictures: Pictures) -> tuple[list[np.ndarray], list[int]
 
 
 def _arrays(path: Path, pictures: Pictures) -> tuple[list[np.ndarray], list[int]]:
-    with np.load(path, allow_pickle=False) as held:
-        if not {"x", "y"} <= set(held):
-            raise ValueError(f"Pictures: {str(path)!r} holds {', '.join(held)}; it needs arrays x and y.")
-        x, y = held["x"], held["y"]
-    if x.ndim not in (3, 4) or len(x) != len(y) or y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            names = list(held)
+            x, y = (held[name] if name in names else None for name in ("x", "y"))
+    except (ValueError, TypeError, OSError, BadZipFile) as error:
+        raise ValueError(
+            f"Pictures: {str(path)!r} is not a file of arrays that can be read; write it with numpy.savez, x and y "
+            "being arrays of numbers."
+        ) from error
+    if x is None or y is None:
+        raise ValueError(f"Pictures: {str(path)!r} holds {', '.join(names)}; it needs arrays x and y.")
+    images = x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3, 4))
+    if not images or not x.size or x.dtype.kind not in "biuf" or x.shape[:1] != y.shape:
         raise ValueError(
             f"Pictures: {str(path)!r} has x of shape {x.shape} and y of shape {y.shape}; x is [N, H, W] or "
-            "[N, H, W, C], and y has N whole numbers from 0."
+            "[N, H, W, C], numbers of 1, 3 or 4 channels, and y has N whole numbers from 0."
+        )
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+        raise ValueError(
+            f"Pictures: y of {str(path)!r} has other values than whole numbers from 0; number the classes."
         )
     if x.dtype != np.uint8:
         if not np.isfinite(x).all() or x.min() < 0 or x.max() > 1:
@@ -122,5 +135,7 @@ def _arrays(path: Path, pictures: Pictures) -> tuple[list[np.ndarray], list[int]
 
 
 def _fitted(image: Image.Image, pictures: Pictures) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
+        image = Image.fromarray(np.rint(np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
     fitted = image.convert("L" if pictures.channels == 1 else "RGB").resize((pictures.size, pictures.size))
     return np.atleast_3d(np.asarray(fitted)).transpose(2, 0, 1)

@@ -14,7 +14,7 @@ class DirectionalSharpness:
     """`u' H u / |u|^2` along the update `u`, and `gain`, the most that a step along `u` can lower the quadratic model.
 
     `gain = <g, u>^2 / (2 u' H u)` in units of the loss, reached by the step `<g, u> / (u' H u)` times `u`; infinite
-    where the curvature is not positive. One Hessian-vector product. Curvature and update come from one batch, which
+    where the curvature is not positive, and both are NaN for an update of zero. One Hessian-vector product. Curvature and update come from one batch, which
     raises both above what a fresh batch would show. Raises ValueError where the point knows no update.
     """
 
@@ -24,9 +24,13 @@ class DirectionalSharpness:
             raise ValueError(
                 "DirectionalSharpness: the point has no update; measure it in a Run, or at `point.after(u, s)`."
             )
-        curvature, slope = float(tree.dot(p.u, p.hvp(p.u))), float(tree.dot(p.grad, p.u))
-        gain = slope**2 / (2 * curvature) if curvature > 0 else math.inf
-        return {"directional_sharpness": curvature / float(tree.dot(p.u, p.u)), "gain": gain}
+        length = float(tree.norm(p.u))
+        if not length:
+            return {"directional_sharpness": math.nan, "gain": math.nan}
+        v = tree.each(lambda x: x / length, p.u)
+        curvature, slope = float(tree.dot(v, p.hvp(v))), float(tree.dot(p.grad, v))
+        gain = math.inf if curvature <= 0 else slope**2 / (2 * curvature)
+        return {"directional_sharpness": curvature, "gain": gain}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """The same from dense matrices."""

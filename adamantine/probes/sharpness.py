@@ -1,5 +1,6 @@
 """The largest eigenvalue of the Hessian (sharpness: Cohen et al., arXiv:2103.00065) by the method of Lanczos (1950)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 from adamantine import tree
 from adamantine.point import Point
 from adamantine.tree import Params
+
+FRESH = 0.03  # share of a start from before that is drawn anew
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,15 @@ class Ritz:
 def lanczos(p: Point, products: int, start: Params | None = None) -> Ritz:
     """Ritz values of the Hessian at `p` from at most `products` Hessian-vector products, fully reorthogonalized.
 
-    `errors` are the residual norms `|H x - theta x|`, which bound the distance to the nearest eigenvalue. Without
-    `start` the first vector is Gaussian, drawn from the point's own randomness. The small matrix is kept in float64.
+    `errors` are the residual norms `|H x - theta x|`, which bound the distance to the nearest eigenvalue. The first
+    vector is Gaussian, drawn from the point's own randomness; with `start` only a small share of it is, since from an
+    exact eigenvector no product leads to another that has grown meanwhile. The small matrix is kept in float64.
     """
-    d = tree.size(p.w)
-    if start is None:
-        start = tree.each(lambda x: torch.randn(x.shape, generator=p.rng("lanczos"), dtype=x.dtype).to(x.device), p.w)
-    q = tree.flat(start)
+    d, rng = tree.size(p.w), p.rng("lanczos")
+    q = tree.flat(tree.each(lambda x: torch.randn(x.shape, generator=rng, dtype=x.dtype).to(x.device), p.w))
+    if start is not None:
+        known = tree.flat(start)
+        q = known / known.norm() + FRESH * q / q.norm()
     basis, diagonal, beside = [q / q.norm()], [], []
     for _ in range(min(products, d)):
         v = tree.flat(p.hvp(tree.like(basis[-1], p.w)))
@@ -53,8 +58,9 @@ def lanczos(p: Point, products: int, start: Params | None = None) -> Ritz:
 class Sharpness:
     """The largest eigenvalue of the Hessian of the batch's loss, and a bound on its error.
 
-    Costs `products` Hessian-vector products; from the second measured point on it starts from the eigenvector found
-    before, so that few are needed. The batch's sharpness exceeds the full loss's on average: compare like with like.
+    Costs `products` Hessian-vector products; from the second measured point on it starts near the eigenvector found
+    before, so that few are needed. The error bounds the distance to the nearest eigenvalue, not to the largest: one
+    that has just become the largest may be missed for a measurement or two. The batch's sharpness exceeds the full loss's on average: compare like with like.
     """
 
     products: int = 10
@@ -66,9 +72,12 @@ class Sharpness:
 
     def __call__(self, p: Point) -> dict[str, float]:
         """`sharpness` and `sharpness_error`: an eigenvalue lies within the error of the value."""
-        found = lanczos(p, self.products, p.notes.get("top eigenvector"))
-        p.notes["top eigenvector"] = found.vector
-        return {"sharpness": float(found.values[-1]), "sharpness_error": float(found.errors[-1])}
+        note = f"top eigenvector of {self!r}"
+        found = lanczos(p, self.products, p.notes.get(note))
+        value = float(found.values[-1])
+        if math.isfinite(value):
+            p.notes[note] = found.vector
+        return {"sharpness": value, "sharpness_error": float(found.errors[-1])}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """The largest eigenvalue."""

@@ -88,7 +88,8 @@ class Language:
         _, data = self._data()
         context = self.model.context
         count = min(self.held_out, (len(data) - 1) // context)
-        starts = torch.linspace(0, len(data) - context - 1, count).long()
+        # In float32, positions beyond 2^24 would be rounded, the last one past the end.
+        starts = torch.linspace(0, len(data) - context - 1, count, dtype=torch.float64).long()
         windows = data[starts[:, None] + torch.arange(context + 1)].long()
         device, total = next(iter(w.values())).device, 0.0
         for part in windows.split(self.batch):

@@ -81,17 +81,22 @@ class ModuleTask:
         return {k: x.detach().clone() for k, x in module.named_parameters() if x.requires_grad}
 
     def source(self, rng: torch.Generator) -> Draw:
-        """`{"batch": ..., "seed": ...}` with the user's batch and a seed for what is random inside the module."""
+        """`{"batch": ..., "seed": ...}` with the user's batch and a seed for what is random inside the module.
+
+        Where the user's stream has `state_dict` and `load_state_dict`, so has this one, and a run can be resumed.
+        """
         draw = self.batches(rng)
-        masks = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
 
         def both(w: Params) -> dict[str, Any]:
             batch = draw()
             tensors = [x for x in tree_leaves(batch) if isinstance(x, Tensor)]
             size = len(tensors[0]) if tensors and tensors[0].ndim else 1
             # One seed for all, with an axis of examples like everything else in a batch.
-            return {"batch": batch, "seed": torch.randint(2**62, (1,), generator=masks).expand(size)}
+            return {"batch": batch, "seed": torch.randint(2**62, (1,), generator=rng).expand(size)}
 
+        for name in ("state_dict", "load_state_dict"):
+            if hasattr(draw, name):
+                setattr(both, name, getattr(draw, name))
         return both
 
     def losses(self, w: Params, batch: dict[str, Any]) -> Tensor:
