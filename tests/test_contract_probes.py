@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from test_contract_parts import Turn, copied, is_data, same
+from test_contract_parts import Surface, Turn, copied, is_data, same
 from walk import names, public
 
 from adamantine import tree
@@ -21,7 +21,11 @@ from adamantine.point import Point, stream
 from adamantine.tasks.quadratic import Quadratic
 
 BOUNDS = ("exact", "lower", "upper", "unbiased")
-SPECTRA = ((3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02), (-4.0, 2.0, 1.0, 0.5, 0.2, 0.1, -0.4, -1.5))
+SPECTRA = {
+    "convex": (3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02),
+    "saddle": (-4.0, 2.0, 1.0, 0.5, 0.2, 0.1, -0.4, -1.5),
+    "idle": (3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.0, 0.0),  # in the identity basis the last two take no part
+}
 
 
 def kinds(package):
@@ -40,13 +44,23 @@ def batch_of(task, w, seed=0):
     return tree.place(task.source(stream(seed, "data"))(w), "cpu", torch.float64)
 
 
-def point(spectrum=SPECTRA[0], basis="random", seed=0):
+def point(spectrum="convex", basis="random", seed=0):
     """A point of a quadratic in a matrix and a vector, with the update that Adam takes from there."""
-    task = Quadratic(spectrum, basis, matrix=(3, 2), basis_seed=seed)
+    task = Quadratic(SPECTRA[spectrum], basis, matrix=(3, 2), basis_seed=seed)
     w = tree.place(task.init(stream(seed, "init")), "cpu", torch.float64)
-    p = Point(task, w, batch_of(task, w, seed), seed=seed)
+    return stepped(Point(task, w, batch_of(task, w, seed), seed=seed))
+
+
+def stepped(p):
     optimizer = Ema() >> Rms() >> Lr(0.01)
-    return p.after(*optimizer.update(p.grad, optimizer.init(w), p))
+    return p.after(*optimizer.update(p.grad, optimizer.init(p.w), p))
+
+
+class Lost:
+    """A loss whose value, gradient and curvature are no numbers."""
+
+    def losses(self, w, batch):
+        return (math.nan * tree.flat(w) ** 4).sum()[None]
 
 
 def called(probe, p):
@@ -58,24 +72,22 @@ def bound_of(probe):
     return getattr(probe, "bound", "exact")
 
 
-def check_answers(kind, spectrum, basis):
-    """The measurement stands to the closed form as its `bound` says."""
-    probe, p = kind(), point(spectrum, basis)
-    exact = probe.on_quadratic(p, p.task.hessian())
-    found = called(probe, p)
-    assert set(exact) <= set(found), f"{kind.__name__} has closed forms for what it does not measure"
+def check_answers(probe, p, h):
+    """The measurement stands to the closed form for the Hessian `h` as its `bound` says."""
+    exact, found, who = probe.on_quadratic(p, h), called(probe, p), type(probe).__name__
+    assert set(exact) <= set(found), f"{who} has closed forms for what it does not measure"
     for key, value in exact.items():
         if bound_of(probe) == "exact":
-            assert found[key] == pytest.approx(value, rel=1e-6), f"{kind.__name__}: {key}"
+            assert found[key] == pytest.approx(value, rel=1e-6), f"{who}: {key}"
         elif bound_of(probe) == "lower":
-            assert 0.7 * value < found[key] <= value * (1 + 1e-9), f"{kind.__name__}: {key} is no lower bound"
+            assert 0.7 * value < found[key] <= value * (1 + 1e-9), f"{who}: {key} is no lower bound"
         elif bound_of(probe) == "upper":
-            assert value * (1 - 1e-9) <= found[key] < value / 0.7, f"{kind.__name__}: {key} is no upper bound"
+            assert value * (1 - 1e-9) <= found[key] < value / 0.7, f"{who}: {key} is no upper bound"
         else:
             check_unbiased(probe, p, key, value)
 
 
-def check_unbiased(probe, p, key, value, draws=400):
+def check_unbiased(probe, p, key, value, draws=250):
     found = [called(probe, dataclasses.replace(p, step=i, memo=p.memo)) for i in range(draws)]
     x = torch.tensor([f[key] for f in found], dtype=torch.float64)
     assert abs(float(x.mean()) - value) < 4 * float(x.std()) / draws**0.5, f"{type(probe).__name__}: {key} is biased"
@@ -85,8 +97,9 @@ def check_unbiased(probe, p, key, value, draws=400):
 
 def check_unchanged(kind):
     probe, p = kind(), point()
-    before = copied(p.w), copied(p.grad), copied(p.u)
+    before, drawn = (copied(p.w), copied(p.grad), copied(p.u)), torch.get_rng_state()
     first = called(probe, p)
+    assert torch.equal(torch.get_rng_state(), drawn), f"{kind.__name__} draws from the global generator"
     assert same((p.w, p.grad, p.u), before), f"{kind.__name__} changes the point"
     assert is_data(p.notes), f"{kind.__name__} keeps notes that cannot be checkpointed"
     assert all(isinstance(v, float) for v in first.values())
@@ -102,7 +115,7 @@ def dense(turn, w):
 
 def asymmetry(assumption, group, seed):
     """Relative change of the constant when the problem is turned by a random element of the group."""
-    p = point(SPECTRA[1], seed=seed)
+    p = point("saddle", seed=seed)
     h, turn = p.task.hessian(), Turn(group, p.w, seed)
     q = dense(turn, p.w)
     here = assumption.on_quadratic(p, h)
@@ -122,15 +135,58 @@ def check_symmetry(assumption):
 
 
 @pytest.mark.parametrize("kind", BOTH, ids=name)
-@pytest.mark.parametrize("spectrum", SPECTRA, ids=["convex", "saddle"])
-@pytest.mark.parametrize("basis", ["identity", "random"])
-def test_gives_the_known_answer(kind, spectrum, basis):
-    check_answers(kind, spectrum, basis)
+@pytest.mark.parametrize(
+    ("spectrum", "basis", "seed"),
+    [("convex", "identity", 0), ("convex", "random", 1), ("saddle", "random", 2), ("idle", "identity", 3)],
+)
+def test_gives_the_known_answer(kind, spectrum, basis, seed):
+    p = point(spectrum, basis, seed)
+    check_answers(kind(), p, p.task.hessian())
+
+
+@pytest.mark.parametrize("kind", ASSUMPTIONS, ids=name)
+def test_gives_the_known_answer_where_the_loss_is_no_quadratic_and_turned(kind):
+    """On the turned surface, the constant of the turned Hessian: what the symmetry test reasons with."""
+    plain = Surface(matrix=(2, 2), vector=1)
+    w = plain.init(stream(0, "init"))
+    turn = Turn("rotation", w, 0)
+    p = Point(Surface((2, 2), 1, turn), turn.forth(w), plain.source(stream(0, "data"))(w))
+
+    def loss(x):
+        return plain.losses(tree.like(x, w), p.batch).mean()
+
+    h = torch.autograd.functional.hessian(loss, tree.flat(w))
+    check_answers(kind(), p, turn.q @ h @ turn.q.T)
 
 
 @pytest.mark.parametrize("kind", BOTH, ids=name)
 def test_changes_nothing_and_is_deterministic(kind):
     check_unchanged(kind)
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=name)
+def test_no_step_and_no_number_end_no_run(kind):
+    """A probe that raised would fail the run; one that made a number out of NaN would lie."""
+    probe, p = kind(), point()
+    called(probe, p.after({k: torch.zeros_like(x) for k, x in p.u.items()}, p.s))
+    lost = stepped(Point(Lost(), p.w, None))
+    found = called(probe, lost)
+    assert not any(math.isfinite(found[k]) for k in probe.on_quadratic(p, p.task.hessian())), found
+
+
+COUNTED = [(k, f.name) for k in BOTH for f in dataclasses.fields(k) if f.type in (int, "int")]
+
+
+@pytest.mark.parametrize(("kind", "count"), COUNTED, ids=lambda x: x if isinstance(x, str) else name(x))
+def test_two_of_a_kind_do_not_see_each_other(kind, count):
+    one = kind()
+    two = dataclasses.replace(one, **{count: getattr(one, count) - 1})
+    alone, beside = {}, {}
+    for step in range(3):
+        p = dataclasses.replace(point(seed=step), step=step)
+        other = dataclasses.replace(p, notes=beside)
+        called(one, other)
+        assert called(two, other) == called(two, dataclasses.replace(p, notes=alone))
 
 
 @pytest.mark.parametrize("kind", BOTH, ids=name)
@@ -178,6 +234,31 @@ def test_few_products_bound_their_error_and_notes_make_them_fewer():
     assert p.cost["hvp"] <= 12 * 4, "none where the eigenvector is exact"
 
 
+def test_sharpness_sees_an_eigenvalue_overtake():
+    """From an exact eigenvector alone, products would lead nowhere else, for good and with an error of zero."""
+    sharpness = next(k for k in PROBES if k.__name__ == "Sharpness")()
+    first = torch.tensor([1 / i for i in range(1, 51)], dtype=torch.float64)
+    second = first.clone()
+    second[7], notes = 1.5, {}
+
+    @dataclass(frozen=True)
+    class Bowl:
+        curvature: torch.Tensor
+
+        def losses(self, w, batch):
+            return (self.curvature * w["w"].square()).sum()[None] / 2
+
+    for step in range(12):
+        h = first if step < 8 else second
+        found = sharpness(Point(Bowl(h), {"w": torch.ones_like(h)}, None, step, notes=notes))
+    assert found["sharpness"] == pytest.approx(1.5, rel=1e-6)
+
+
+def test_with_enough_products_smoothness_is_exact():
+    smoothness, p = next(k for k in ASSUMPTIONS if k.__name__ == "Smoothness")(8), point("saddle")
+    assert smoothness(p) == pytest.approx({"smoothness": 4.0, "smoothness_error": 0.0}, rel=1e-9, abs=1e-9)
+
+
 def test_known_densities():
     density = next(k for k in PROBES if k.__name__ == "GradientDensity")()
     p, one = point(), {"a": torch.zeros(50, dtype=torch.float64)}
@@ -194,12 +275,10 @@ def test_without_an_update_there_is_a_sentence():
         next(k for k in PROBES if k.__name__ == "DirectionalSharpness")()(dataclasses.replace(point(), u=None))
 
 
-@pytest.mark.parametrize("kind", BOTH, ids=name)
-def test_an_impossible_count_is_refused(kind):
-    for f in dataclasses.fields(kind):
-        if f.type in (int, "int"):
-            with pytest.raises(ValueError, match=kind.__name__):
-                kind(**{f.name: 0})
+@pytest.mark.parametrize(("kind", "count"), COUNTED, ids=lambda x: x if isinstance(x, str) else name(x))
+def test_an_impossible_count_is_refused(kind, count):
+    with pytest.raises(ValueError, match=kind.__name__):
+        kind(**{count: 0})
 
 
 # --- the suite bites ------------------------------------------------------------------------------------------
@@ -207,14 +286,30 @@ def test_an_impossible_count_is_refused(kind):
 
 @dataclass(frozen=True)
 class Trace:
-    """The trace, said to be what it is not."""
+    """The trace, or a multiple said to be the trace, or a bound of it."""
 
-    bound: ClassVar[str] = "exact"
     symmetry: ClassVar[str] = "signed permutation"
     scale: float = 1.0
+    bound: str = "exact"
 
     def __call__(self, p):
         return {"trace": self.scale * sum(p.task.eigenvalues)}
+
+    def on_quadratic(self, p, h):
+        return {"trace": float(h.trace())}
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """The trace with noise of one tenth, said to be without bias."""
+
+    bound: ClassVar[str] = "unbiased"
+    scale: float = 1.0
+
+    def __call__(self, p):
+        trace = sum(p.task.eigenvalues)
+        noise = 0.1 * trace * float(torch.randn((), generator=p.rng("noise")))
+        return {"trace": self.scale * trace + noise, "trace_error": 0.1 * trace}
 
     def on_quadratic(self, p, h):
         return {"trace": float(h.trace())}
@@ -231,6 +326,14 @@ class Corner:
 
 
 @dataclass(frozen=True)
+class Gambler:
+    """Draws from the global generator."""
+
+    def __call__(self, p):
+        return float(torch.rand(()))
+
+
+@dataclass(frozen=True)
 class Vandal:
     """Writes into the weights."""
 
@@ -240,9 +343,17 @@ class Vandal:
 
 
 def test_wrong_answers_are_found():
-    check_answers(Trace, SPECTRA[0], "random")
-    with pytest.raises(AssertionError, match="trace"):
-        check_answers(lambda: Trace(1.01), SPECTRA[0], "random")
+    p = point()
+    for true in (Trace(), Noisy(), Trace(0.9, "lower"), Trace(1.1, "upper")):
+        check_answers(true, p, p.task.hessian())
+    for wrong, says in (
+        (Trace(1.01), "trace"),
+        (Noisy(1.05), "is biased"),
+        (Trace(1.1, "lower"), "no lower bound"),
+        (Trace(0.9, "upper"), "no upper bound"),
+    ):
+        with pytest.raises(AssertionError, match=says):
+            check_answers(wrong, p, p.task.hessian())
 
 
 def test_wrong_symmetries_are_found():
@@ -252,6 +363,8 @@ def test_wrong_symmetries_are_found():
         check_symmetry(Corner())
 
 
-def test_vandalism_is_found():
+def test_vandalism_and_hidden_randomness_are_found():
     with pytest.raises(AssertionError, match="changes the point"):
         check_unchanged(Vandal)
+    with pytest.raises(AssertionError, match="global generator"):
+        check_unchanged(Gambler)

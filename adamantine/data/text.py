@@ -108,11 +108,14 @@ def _hugging_face(path: str) -> Iterable[bytes]:
     name, part, column, *rest = [*path[3:].split(":"), "", "", ""][: path.count(":") + 3]
     if not name or any(rest):
         raise ValueError(f"text {path!r}: a Hugging Face data set is written hf:NAME[:split[:column]].")
-    part = part or "train"
+    asked, part = part, part or "train"
     try:
         if Path(name).expanduser().is_dir():
             data = datasets.load_from_disk(str(Path(name).expanduser()))
-            data = data[part] if isinstance(data, dict) else data
+            if isinstance(data, dict):
+                data = data[part]
+            elif asked and data.split not in (None, asked):
+                raise KeyError(f"it holds {data.split}")
         else:
             owner, configuration = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:]) or None
             data = datasets.load_dataset(owner, configuration, split=part, streaming=True)
@@ -123,7 +126,9 @@ def _hugging_face(path: str) -> Iterable[bytes]:
         ) from error
     rows = iter(data)
     first = next(rows, {})
-    strings = [k for k, x in first.items() if isinstance(x, str)]
+    # A first row without a value says nothing about its column.
+    kinds = {k: getattr(x, "dtype", None) for k, x in (getattr(data, "features", None) or {}).items()}
+    strings = [k for k, x in first.items() if isinstance(x, str) or kinds.get(k) in ("string", "large_string")]
     column = column or ("text" if "text" in strings else (strings or [""])[0])
     if column not in strings:
         raise ValueError(

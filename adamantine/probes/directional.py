@@ -14,8 +14,9 @@ class DirectionalSharpness:
     """`u' H u / |u|^2` along the update `u`, and `gain`, the most that a step along `u` can lower the quadratic model.
 
     `gain = <g, u>^2 / (2 u' H u)` in units of the loss, reached by the step `<g, u> / (u' H u)` times `u`; infinite
-    where the curvature is not positive, and both are NaN for an update of zero. One Hessian-vector product. Curvature and update come from one batch, which
-    raises both above what a fresh batch would show. Raises ValueError where the point knows no update.
+    where the curvature is not positive, and both are NaN for an update of zero. One Hessian-vector product. Curvature
+    and update come from one batch, which raises both above what a fresh batch would show. Raises ValueError where the
+    point knows no update.
     """
 
     def __call__(self, p: Point) -> dict[str, float]:

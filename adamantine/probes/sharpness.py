@@ -27,7 +27,8 @@ def lanczos(p: Point, products: int, start: Params | None = None) -> Ritz:
 
     `errors` are the residual norms `|H x - theta x|`, which bound the distance to the nearest eigenvalue. The first
     vector is Gaussian, drawn from the point's own randomness; with `start` only a small share of it is, since from an
-    exact eigenvector no product leads to another that has grown meanwhile. The small matrix is kept in float64.
+    exact eigenvector no product leads to another that has grown meanwhile. The small matrix is kept in float64. NaN
+    where a product is not finite.
     """
     d, rng = tree.size(p.w), p.rng("lanczos")
     q = tree.flat(tree.each(lambda x: torch.randn(x.shape, generator=rng, dtype=x.dtype).to(x.device), p.w))
@@ -42,6 +43,9 @@ def lanczos(p: Point, products: int, start: Params | None = None) -> Ritz:
             known = torch.stack(basis)
             v = v - known.T @ (known @ v)
         beside.append(float(v.norm()))
+        if not math.isfinite(diagonal[-1] + beside[-1]):
+            lost = torch.full((1,), math.nan, dtype=torch.float64)
+            return Ritz(lost, lost, tree.like(basis[0], p.w))
         if beside[-1] <= 1e-10 * max(map(abs, (*diagonal, *beside))):
             break  # the space is invariant: what was found is exact
         basis.append(v / beside[-1])
@@ -60,7 +64,8 @@ class Sharpness:
 
     Costs `products` Hessian-vector products; from the second measured point on it starts near the eigenvector found
     before, so that few are needed. The error bounds the distance to the nearest eigenvalue, not to the largest: one
-    that has just become the largest may be missed for a measurement or two. The batch's sharpness exceeds the full loss's on average: compare like with like.
+    that has just become the largest may be missed for a measurement or two. The batch's sharpness exceeds the full
+    loss's on average: compare like with like.
     """
 
     products: int = 10
