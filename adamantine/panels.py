@@ -9,7 +9,7 @@ from adamantine.finding import Curve, Figure, Table
 from adamantine.result import Results
 
 
-def curves(c: Comparison, results: Results, names: Sequence[str] = ()) -> Figure:
+def curves(c: Comparison, results: Results, names: Sequence[str] = (), what: str = "training curves") -> Figure:
     """Mean metric against the step, with the 95 % interval of the mean; marks where a run diverged."""
     drawn, chosen = [], list(names) or [a.name for a in c.arms]
     for name in chosen:
@@ -19,7 +19,7 @@ def curves(c: Comparison, results: Results, names: Sequence[str] = ()) -> Figure
         low, high = [b.low for b in bands], [b.high for b in bands]
         drawn.append(Curve(name, x, y, low, high, group=name, marks=c.diverged(name, results)))
     return Figure(
-        f"{c.name}: training curves, each arm at its tuned rate",
+        f"{c.name}: {what}, each arm at its tuned rate",
         f"Mean {_loss(c)} over {c.seeds} reporting seeds; the band is the 95 % interval of the mean.",
         "step",
         f"{_loss(c)} ({c.unit})",

@@ -317,7 +317,7 @@ def figures(scale: str, results: Results) -> list[Figure | Table]:
             panels.curves(c, results, bases),
             panels.slowdown(c, results, ADAM, FRACTIONS, bases[1:]),
             panels.sensitivity(c, results, bases),
-            panels.curves(c, results, twins),
+            panels.curves(c, results, twins, "rotations beside their twins"),
             _spreads(c, results),
             panels.summary(c, results, ADAM, FRACTIONS, TOLERANCE),
             panels.slowdowns(c, results, ADAM, FRACTIONS, bases[1:]),
