@@ -2,25 +2,61 @@
 
 import dataclasses
 import inspect
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from test_contract_parts import copied, same
-from test_module import fit, net, regression, squared
+from test_module import fit, net, noisy_net, regression, squared
 from torch.utils._pytree import tree_map
 from walk import names, public
 
 from adamantine import tree
+from adamantine.data.glyphs import Glyphs
 from adamantine.key import key_of
+from adamantine.nets.decoder import Decoder
+from adamantine.nets.resnet import ResNet
 from adamantine.optim.sgd import sgd
 from adamantine.point import Point, Task, stream
 from adamantine.run import Checkpoint, Row, Run
+from adamantine.tasks.images import Images
+from adamantine.tasks.language import Language
+from adamantine.tasks.logistic import HeavyTailedLogistic
+from adamantine.tasks.module import ModuleTask
+from adamantine.tasks.quadratic import Quadratic
+from adamantine.tasks.scalar import TwoLayerScalar
+
+
+class Position:
+    """A stream that knows where it is."""
+
+    def __init__(self):
+        self.at = 0
+
+    def __call__(self):
+        self.at += 1
+        x = 0.3 * torch.arange(16.0).reshape(4, 4) / self.at
+        return x, x[:, :3].sin()
+
+    def state_dict(self):
+        return {"at": self.at}
+
+    def load_state_dict(self, held):
+        self.at = held["at"]
+
+
+def in_order(rng):
+    return Position()
+
 
 # What a task without defaults asks its user for, by the name of the field.
 GIVEN = {"build": net, "loss": squared, "batches": regression, "evaluate": fit}
-NAMES = names() | {f.__name__: f for f in GIVEN.values()}
+NAMES = names() | {f.__name__: f for f in (*GIVEN.values(), noisy_net, in_order)}
 
 
 def is_task(x):
@@ -36,7 +72,20 @@ def tasks():
             f.name for f in dataclasses.fields(kind) if f.init and f.default is f.default_factory is dataclasses.MISSING
         ]
         found.append(kind(**{n: GIVEN[n] for n in (*missing, *(["evaluate"] if missing else []))}))
-    return tuple(found)
+    return tuple(found) + others()
+
+
+def others():
+    """What defaults do not show: noise, masks, coupled examples, streams with a state of their own."""
+    return (
+        Quadratic((2.0, 0.5, -0.1), basis="random", noise=1.0, batch=4, matrix=(1, 2)),
+        HeavyTailedLogistic(3, batch=8),
+        TwoLayerScalar(noise=0.5, batch=4),
+        Language(tokens=300, model=Decoder(300, 16, 16, 1, 2, dropout=0.2), batch=4, limit=50_000, held_out=8),
+        Images(Glyphs(8, "ABC", test=50), ResNet(1, 3, 4, norm="batch"), 8),
+        ModuleTask(noisy_net, squared, regression, fit, splits=False),
+        ModuleTask(net, squared, in_order, fit),
+    )
 
 
 def label(task):
@@ -96,6 +145,29 @@ def check_derivatives(task):
         assert float(tree.dot(u, curved)) == pytest.approx(float(tree.dot(v, p.hvp(u))), rel=1e-6, abs=1e-9)
 
 
+def check_score(task):
+    w = task.init(stream(0, "init"))
+    before, first = copied(w), task.score(w)
+    draw = task.source(stream(1, "data"))
+    for _ in range(2):
+        draw(w)
+    assert task.score(w) == first, f"{label(task)}: the same weights have two scores"
+    assert same(w, before), f"{label(task)}: scoring changes the weights"
+    assert "held_out" in first, "comparisons report it"
+    assert all(isinstance(x, float) and x == x for x in first.values())
+
+
+def check_goes_on(task):
+    run = Run(task, sgd(1e-3, 0.9), steps=5, every=2)
+    events = list(run.events(checkpoint_every=0))
+    rows = [e for e in events if isinstance(e, Row)]
+    assert rows == [e for e in run.events() if isinstance(e, Row)], f"{label(task)}: equal runs give two results"
+    middle = [e for e in events if isinstance(e, Checkpoint)][2]
+    before = [e for e in events[: events.index(middle)] if isinstance(e, Row)]
+    resumed = before + [e for e in run.events(middle) if isinstance(e, Row)]
+    assert resumed == rows, f"{label(task)}: resumed, a run gives another result"
+
+
 @pytest.mark.parametrize("task", tasks(), ids=label)
 def test_is_a_value(task):
     assert isinstance(task, Task)
@@ -136,24 +208,12 @@ def test_gradient_and_curvature_are_right(task):
 
 @pytest.mark.parametrize("task", tasks(), ids=label)
 def test_scores_are_numbers_and_always_the_same(task):
-    w = task.init(stream(0, "init"))
-    before = copied(w)
-    first, second = task.score(w), task.score(w)
-    assert first == second
-    assert same(w, before)
-    assert "held_out" in first, "comparisons report it"
-    assert all(isinstance(x, float) and x == x for x in first.values())
+    check_score(task)
 
 
 @pytest.mark.parametrize("task", tasks(), ids=label)
 def test_a_run_is_reproducible_and_goes_on_from_any_checkpoint(task):
-    run = Run(task, sgd(1e-3, 0.9), steps=5, every=2)
-    events = list(run.events(checkpoint_every=0))
-    rows = [e for e in events if isinstance(e, Row)]
-    assert rows == [e for e in run.events() if isinstance(e, Row)]
-    middle = [e for e in events if isinstance(e, Checkpoint)][2]
-    before = [e for e in events[: events.index(middle)] if isinstance(e, Row)]
-    assert before + [e for e in run.events(middle) if isinstance(e, Row)] == rows
+    check_goes_on(task)
 
 
 @pytest.mark.parametrize("task", [t for t in tasks() if hasattr(t, "samples")], ids=label)
@@ -164,6 +224,27 @@ def test_samples_are_images(task):
         assert images.ndim == 3
         assert (images >= 0).all()
         assert (images <= 1).all()
+
+
+def masked(task):
+    return {"seed", "seeds"} & set(b) if isinstance(b := point(task).batch, dict) else set()
+
+
+@pytest.mark.parametrize("task", [t for t in tasks() if masked(t)], ids=label)
+def test_every_batch_has_masks_of_its_own(task):
+    draw = task.source(stream(0, "data"))
+    (name,) = masked(task)
+    drawn = [tuple(draw({})[name].tolist()) for _ in range(4)]
+    assert len(set(drawn)) == 4
+
+
+def test_keys_are_the_same_in_another_process():
+    code = "import test_contract_tasks as t; print(*[t.key_of(t.Run(x, t.sgd(0.1))) for x in t.tasks()])"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": "7"}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    keys = [key_of(Run(task, sgd(0.1))) for task in tasks()]
+    assert out.stdout.split() == keys
+    assert len(set(keys)) == len(keys)
 
 
 def test_there_are_tasks_of_every_kind():
@@ -183,6 +264,9 @@ class Bad:
         return {"w": torch.randn(3, generator=rng)}
 
     def source(self, rng):
+        if self.fault == "forgets":
+            apart = torch.Generator().manual_seed(0)
+            return lambda w: torch.randn(4, 3, generator=apart)
         return lambda w: torch.randn(4, 3, generator=rng)
 
     def losses(self, w, batch):
@@ -200,11 +284,13 @@ class Bad:
         return loss
 
     def score(self, w):
-        return {"held_out": 0.0}
+        if self.fault == "moves":
+            w["w"].mul_(0.5)
+        return {"held_out": float(torch.rand(())) if self.fault == "lottery" else 0.0}
 
 
 def test_the_suite_bites():
-    for check in (check_pure, check_examples, check_derivatives):
+    for check in (check_pure, check_examples, check_derivatives, check_score, check_goes_on):
         check(Bad())
     for fault, check, says in (
         ("sum", check_pure, "not \\[B\\]"),
@@ -212,6 +298,9 @@ def test_the_suite_bites():
         ("writes", check_pure, "changes its weights|two losses"),
         ("coupled", check_examples, "by themselves"),
         ("cut", check_derivatives, "gradient"),
+        ("lottery", check_score, "two scores"),
+        ("moves", check_score, "changes the weights"),
+        ("forgets", check_goes_on, "resumed"),
     ):
         with pytest.raises(AssertionError, match=says):
             check(Bad(fault))
