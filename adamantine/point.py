@@ -132,7 +132,7 @@ class Point:
     def each_grad(self) -> Params:
         """Gradient of every example, stacked along a new first axis `[B, ...]`.
 
-        Raises ValueError where the task's loss does not split by example.
+        Raises ValueError where the task's loss does not split by example, or draws at random by itself.
         """
         if not getattr(self.task, "splits", True):
             raise ValueError(
@@ -147,8 +147,16 @@ class Point:
             single = tree_map(lambda x: x[None], example)
             return torch.func.grad(lambda w: self.task.losses(w, single).sum())(w)
 
-        with sdpa_kernel(SDPBackend.MATH):
-            return torch.func.vmap(one)(self.batch)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                return torch.func.vmap(one)(self.batch)
+        except RuntimeError as error:
+            if "randomness" not in str(error):
+                raise
+            raise ValueError(
+                f"{type(self.task).__name__}: it draws at random inside the loss, which cannot be replayed example by "
+                "example; switch dropout off, or draw masks from seeds that travel with the batch."
+            ) from error
 
     def at(self, w: Params) -> "Point":
         """The same batch, seen from other weights."""

@@ -91,6 +91,17 @@ def test_batch_normalization_and_dropout_leave_no_trace():
         p.each_grad()
 
 
+def dropping_net():
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+def test_per_example_gradients_of_a_module_with_dropout_are_refused_in_a_sentence():
+    p = point(ModuleTask(dropping_net, squared, regression))
+    assert all(torch.isfinite(g).all() for g in p.grad.values())
+    with pytest.raises(ValueError, match="cannot be replayed example by example; switch dropout off"):
+        p.each_grad()
+
+
 def test_a_module_trains_and_runs_are_reproducible():
     run = Run(ModuleTask(net, squared, regression, fit), adamw(1e-2), steps=80)
     events = list(run.events())

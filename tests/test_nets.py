@@ -280,6 +280,21 @@ def test_every_batch_normalization_uses_the_statistics_given():
     assert torch.allclose(net(w, x, biased), net(w, x), atol=1e-4), "training divides by the count"
 
 
+@pytest.mark.parametrize("norm", ["none", "layer", "rms"])
+def test_a_vision_transformer_sees_every_patch_and_its_place(norm):
+    net = Vit(1, 8, 5, patch=4, width=8, depth=2, heads=2, norm=norm)
+    w, x = stirred(net), torch.randn(3, 1, 8, 8, generator=stream(0, "x"))
+    logits = net(w, x)
+    assert logits.shape == (3, 5)
+    assert torch.allclose(net(w, x[:1]), logits[:1], atol=1e-5)
+    for i in range(4):
+        changed = x.clone()
+        changed[:, :, 4 * (i // 2), 4 * (i % 2)] += 1
+        assert (net(w, changed) - logits).abs().max() > 1e-4
+    swapped = torch.cat([x[..., 4:], x[..., :4]], -1)
+    assert (net(w, swapped) - logits).abs().max() > 1e-3
+
+
 def test_a_vision_transformer_is_made_of_torchs_blocks():
     net = Vit(2, 8, 5, patch=4, width=8, depth=2, heads=2)
     w, x = stirred(net), torch.randn(3, 2, 8, 8, generator=stream(0, "x"))
