@@ -138,3 +138,15 @@ class Comparison:
         """The steps at which reporting runs of the arm diverged."""
         found = (r.series("diverged")[1] for r in self.results(name, results))
         return [float(x) for steps in found for x in steps]
+
+    def notes(self, results: Results) -> list[str]:
+        """What a reader of the verdicts must know: best rates at the edge of their grid, and arms that diverged."""
+        found = []
+        edge = [a.name for a in self.arms if self.tuned(a, results).at_edge]
+        if edge:
+            found.append(f"{self.name}: the best rate of {', '.join(edge)} lies at the edge of its widened grid.")
+        for arm in self.arms:
+            if steps := self.diverged(arm.name, results):
+                often = f"{len(steps)} of {self.seeds} reporting runs, first at step {min(steps):.0f}"
+                found.append(f"{self.name}: {arm.name} diverged in {often}; it counts as an infinite loss.")
+        return found

@@ -91,6 +91,11 @@ def test_a_diverged_run_counts_and_says_when(results):
     assert np.isfinite(values[0]).all()
 
 
+def test_notes_say_what_diverged_and_when(results):
+    (note,) = C.notes(results)
+    assert note == "bowl: wild diverged in 1 of 4 reporting runs, first at step 17; it counts as an infinite loss."
+
+
 def test_slow_down_is_the_ratio_of_the_paces(results):
     own, other = (C.times(n, 1.0, results) for n in ("slow", "fast"))
     assert other[1:] == pytest.approx([50 * math.log(1 + s) for s in (1, 2, 3)], rel=0.01)

@@ -96,15 +96,7 @@ def verdict(scale: str, results: Results) -> Findings:
     chief = _difference(convolution, transformer, results)
     losses = [_advantage(c, results) for c in (convolution, transformer)]
     distances = [_closer(c, results) for c in (convolution, transformer)]
-    notes = []
-    for c in (convolution, transformer):
-        edge = [a.name for a in c.arms if c.tuned(a, results).at_edge]
-        if edge:
-            notes.append(f"{c.name}: the best rate of {', '.join(edge)} lies at the edge of its widened grid.")
-        for arm in c.arms:
-            if steps := c.diverged(arm.name, results):
-                often = f"{len(steps)} of {c.seeds} reporting runs, first at step {min(steps):.0f}"
-                notes.append(f"{c.name}: {arm.name} diverged in {often}; it counts as an infinite loss.")
+    notes = [note for c in (convolution, transformer) for note in c.notes(results)]
     further = _difference_of_distances(convolution, transformer, results)
     return Findings(_answer(chief, losses), (chief, *losses, *distances, further), tuple(notes))
 

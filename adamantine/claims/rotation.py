@@ -170,13 +170,7 @@ def verdict(scale: str, results: Results) -> Findings:
         own = _findings(c, results)
         found.append(own)
         words.append(f"on {c.name} {_in_words(own[0])}")
-        edge = [a.name for a in c.arms if c.tuned(a, results).at_edge]
-        if edge:
-            notes.append(f"{c.name}: the best rate of {', '.join(edge)} lies at the edge of its widened grid.")
-        for arm in c.arms:
-            if steps := c.diverged(arm.name, results):
-                often = f"{len(steps)} of {c.seeds} reporting runs, first at step {min(steps):.0f}"
-                notes.append(f"{c.name}: {arm.name} diverged in {often}; it counts as an infinite loss.")
+        notes += c.notes(results)
     answer = "; ".join(words)
     # Chief findings first: each of them on every task before the next.
     ordered = tuple(f for same in zip(*found, strict=True) for f in same)
