@@ -10,12 +10,7 @@ import torch
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
-from adamantine.tree import Params, each
-
-
-def bytes_of(w: Params) -> int:
-    """Bytes of one full copy of `w`."""
-    return sum(x.numel() * x.element_size() for x in w.values())
+from adamantine.tree import Params, each, size_bytes
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Momentum(Part):
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""
-        return bytes_of(w)
+        return size_bytes(w)
 
 
 @dataclass(frozen=True)
@@ -81,4 +76,4 @@ class Ema(Part):
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""
-        return bytes_of(w)
+        return size_bytes(w)

@@ -8,12 +8,11 @@ import torch
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
-from adamantine.optim.momentum import bytes_of
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Part, State
 from adamantine.point import Point
-from adamantine.tree import Params, each
+from adamantine.tree import Params, each, size_bytes
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class WarmNesterov(Part):
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""
-        return bytes_of(w)
+        return size_bytes(w)
 
 
 def nadam(

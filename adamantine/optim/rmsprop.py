@@ -7,7 +7,7 @@ import torch
 
 from adamantine.optim import limits
 from adamantine.optim.lr import Lr
-from adamantine.optim.momentum import Momentum, bytes_of
+from adamantine.optim.momentum import Momentum
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import (
     SYMMETRY,
@@ -20,7 +20,7 @@ from adamantine.optim.second_moment import (
 )
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
-from adamantine.tree import Params, each
+from adamantine.tree import Params, each, size_bytes
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class CenteredRms(Part):
 
     def state_bytes(self, w: Params) -> int:
         """One value a block and one copy of the weights."""
-        return block_bytes(w, self.shape) + bytes_of(w)
+        return block_bytes(w, self.shape) + size_bytes(w)
 
 
 def rmsprop(
