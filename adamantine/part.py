@@ -11,43 +11,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from adamantine.point import Point
+from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
 
 State = Any
-
-# Each group of reparametrizations w -> Q w, and the named groups it contains. All act on the whole
-# parameter vector; "row" and "column" rotate each row or column of each matrix by its own matrix, "layer"
-# each tensor, "left-right" sends a matrix W to L W R'.
-GROUPS: dict[str, frozenset[str]] = {
-    "layer signed permutation": frozenset({"layer signed permutation"}),
-    "signed permutation": frozenset({"signed permutation", "layer signed permutation"}),
-    "row rotation": frozenset({"row rotation"}),
-    "column rotation": frozenset({"column rotation"}),
-    "left-right rotation": frozenset({"left-right rotation"}),
-    "layer rotation": frozenset(
-        {
-            "layer rotation",
-            "row rotation",
-            "column rotation",
-            "left-right rotation",
-            "layer signed permutation",
-        }
-    ),
-}
-GROUPS["rotation"] = frozenset({"rotation", *GROUPS})
-
-
-def holds(symmetry: str) -> frozenset[str]:
-    """Every named group that the declared symmetry contains; `"a & b"` is the union of two, `"none"` empty."""
-    if symmetry == "none":
-        return frozenset()
-    return frozenset().union(*(GROUPS[name] for name in symmetry.split(" & ")))
-
-
-def symmetry_of(groups: frozenset[str]) -> str:
-    """The shortest declaration that holds for exactly these groups."""
-    largest = [g for g in groups if not any(g in GROUPS[h] for h in groups if h != g)]
-    return " & ".join(sorted(largest)) or "none"
 
 
 @dataclass(frozen=True)
@@ -55,11 +22,14 @@ class Part:
     """One idea of an optimizer. Concrete parts are final frozen dataclasses; fields are hyperparameters.
 
     `symmetry` names the largest group of reparametrizations the part commutes with (`GROUPS`); the suite
-    checks the claim both ways. `gradients` is how many gradients a step computes beyond the first.
+    checks the claim both ways. `gradients` is how many gradients a step computes beyond the first, on average,
+    with a Hessian-vector product counted as two. `local` says whether the update of a tensor depends on that
+    tensor's gradient, weight and state alone, so that tensors can be stepped one by one.
     """
 
     symmetry: ClassVar[Any] = "none"
     gradients: ClassVar[Any] = 0
+    local: ClassVar[Any] = True
 
     def init(self, w: Params) -> State:
         """State before the first step: nested tuples and dicts of tensors and plain numbers."""
@@ -107,6 +77,11 @@ class Chain(Part):
     def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Sum over the parts."""
         return sum(x.gradients for x in self.parts)
+
+    @property
+    def local(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether every part is."""
+        return all(x.local for x in self.parts)
 
     def init(self, w: Params) -> State:
         """One state per part."""
@@ -158,6 +133,11 @@ class Route(Part):
         """Sum over both."""
         return self.yes.gradients + self.no.gradients
 
+    @property
+    def local(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether both are."""
+        return self.yes.local and self.no.local
+
     def _halves(self, a: Params, w: Params) -> tuple[Params, Params]:
         yes = {k: x for k, x in a.items() if self.where(k, w[k])}
         return yes, {k: x for k, x in a.items() if k not in yes}
@@ -176,7 +156,7 @@ class Route(Part):
 
     def __repr__(self) -> str:
         """The constructor call, with the function by its name."""
-        return f"Route({getattr(self.where, '__qualname__', repr(self.where))}, {self.yes!r}, {self.no!r})"
+        return f"Route({getattr(self.where, '__qualname__', None) or repr(self.where)}, {self.yes!r}, {self.no!r})"
 
     def read(self, w: Params, s: State) -> Params:
         """Each side reads its own tensors."""
@@ -211,6 +191,11 @@ class Until(Part):
     def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The dearer of the two."""
         return max(self.first.gradients, self.second.gradients)
+
+    @property
+    def local(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether both are."""
+        return self.first.local and self.second.local
 
     def init(self, w: Params) -> State:
         """The first part's state."""

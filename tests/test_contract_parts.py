@@ -18,8 +18,10 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.rotations import BlockHaar
 from adamantine.optim.schedule import Constant
 from adamantine.optim.second_moment import Rms
-from adamantine.part import GROUPS, Chain, Part, Route, Until, holds
+from adamantine.part import Chain, Part, Route, Until
 from adamantine.point import Point, stream
+from adamantine.role import Is, Tag, Tags, bind
+from adamantine.symmetry import GROUPS, holds
 
 NAMES = names()
 
@@ -29,6 +31,8 @@ def is_matrix(name, x):
 
 
 NAMES["is_matrix"] = is_matrix
+ROLE = {"a": "up", "b": "bias", "c": "query", "m": "down", "v": "bias", "four": "convolution"}
+TAGS = Tags(tuple((k, Tag(role)) for k, role in ROLE.items()))
 
 
 def built(kind):
@@ -41,12 +45,21 @@ def built(kind):
     return kind(**given)
 
 
-def recipes():
+def on_surfaces(part):
+    """The part, told the roles of the tensors it will meet here."""
+    return bind(part, TAGS)
+
+
+def recipe_functions():
     def returns_part(x):
         made = inspect.isfunction(x) and inspect.signature(x).return_annotation
         return inspect.isclass(made) and issubclass(made, Part)
 
-    return [f(lr=0.01) for f in public("adamantine.optim", returns_part)]
+    return public("adamantine.optim", returns_part)
+
+
+def recipes():
+    return [on_surfaces(f(lr=0.01)) for f in recipe_functions()]
 
 
 def kinds():
@@ -55,7 +68,7 @@ def kinds():
 
 @cache
 def instances():
-    singles = [built(k) for k in kinds()]
+    singles = [on_surfaces(built(k)) for k in kinds()]
     # Wrappers say less than what they wrap: try each over a part of every symmetry.
     wrapped = [
         dataclasses.replace(x, inner=inner)
@@ -69,6 +82,7 @@ def instances():
     ]
     composed = [
         Route(is_matrix, Ema(0.9) >> Rms(0.9), Rms(0.9, shape="tensor")),
+        Route(Is("up", "bias", tags=TAGS), Ema(0.9) >> Rms(0.9, shape="all"), Rms(0.9)),
         Until(0.5, Ema(0.9), Rms(0.9)),
         Until(0.4, Rms(0.9, shape="all"), Rms(0.9, shape="row")),
         Chain(),
@@ -262,6 +276,29 @@ def test_is_pure_and_deterministic(part):
 @pytest.mark.parametrize("part", instances(), ids=label)
 def test_keeps_the_bytes_it_declares(part):
     check_bytes(part)
+
+
+@pytest.mark.parametrize("part", instances(), ids=label)
+def test_is_local_where_it_says_so(part):
+    w = Surface().init(stream(0, "init"))
+    whole, alone = trajectory(part, Surface(), w), dict(w)
+    for name in w:
+        s, draw, w_all = part.init({name: w[name]}), Surface().source(stream(0, "data")), dict(w)
+        # What the other tensors do is taken from the whole run, so that the gradients are the same.
+        s_all = part.init(w)
+        for step in range(6):
+            p = Point(Surface(), w_all, draw(w_all), step, 6)
+            u_all, s_all = part.update(p.grad, s_all, p)
+            one = Point(Surface(), {name: alone[name]}, None, step, 6).given({name: p.grad[name]})
+            try:
+                u, s = part.update(one.grad, s, one)
+            except (KeyError, ValueError):
+                assert not part.local, f"{part!r} asks for other tensors, but declares itself local"
+                return
+            alone[name] = alone[name] - 0.05 * u[name]
+            w_all = tree.add(w_all, u_all, -0.05)
+    apart = max(float((alone[k] - whole[k]).abs().max()) for k in w)
+    assert (apart < 1e-12) == part.local, f"{part!r} declares local = {part.local}, but is {apart:.1e} apart alone"
 
 
 @pytest.mark.parametrize("part", instances(), ids=label)

@@ -16,8 +16,8 @@ from adamantine.listing import entries
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
-from adamantine.part import GROUPS, holds
 from adamantine.point import Point, stream
+from adamantine.symmetry import GROUPS, holds
 from adamantine.tasks.quadratic import Quadratic
 
 BOUNDS = ("exact", "lower", "upper", "unbiased")

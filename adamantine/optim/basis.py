@@ -14,8 +14,9 @@ from torch import Tensor
 from adamantine.optim import limits
 from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
-from adamantine.part import GROUPS, Part, State, holds, symmetry_of
+from adamantine.part import Part, State
 from adamantine.point import Batch, Draw, Point, Task
+from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
 
 
@@ -147,6 +148,11 @@ class InBasis(Part):
     def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The inner part's."""
         return self.inner.gradients
+
+    @property
+    def local(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the inner part is and the basis mixes no two tensors."""
+        return self.inner.local and "layer rotation" in self.basis.normalizes
 
     def init(self, w: Params) -> State:
         """The inner part's state for the rotated weights."""

@@ -1,6 +1,7 @@
 """Clipping by the global norm (Pascanu et al., arXiv:1211.5063), as `torch.nn.utils.clip_grad_norm_` does it."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from adamantine.optim import limits
 from adamantine.part import Chain, Part, State
@@ -19,6 +20,7 @@ class Clip(Part):
 
     norm: float = 1.0
     inner: Part = Chain()
+    local: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         limits.positive(self, norm=self.norm)

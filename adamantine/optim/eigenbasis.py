@@ -60,6 +60,11 @@ class Eigenbasis(Part):
         """The inner part's."""
         return self.inner.gradients
 
+    @property
+    def local(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the inner part is."""
+        return self.inner.local
+
     def init(self, w: Params) -> State:
         """`t = 0`; on each side the average, zero, and the basis, the identity; the inner state."""
         bases = [eyes(w, lengths) for lengths in sides(w, self.max_side)]

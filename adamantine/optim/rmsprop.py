@@ -46,6 +46,11 @@ class CenteredRms(Part):
         """As for `Rms`: the norm of the average gradient over a block does not see a rotation inside it."""
         return SYMMETRY[self.shape]
 
+    @property
+    def local(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Unless one value is shared by all tensors."""
+        return self.shape != "all"
+
     def init(self, w: Params) -> State:
         """`v = 0` a block, `a = 0` a coordinate."""
         zero = each(torch.zeros_like, w)

@@ -96,6 +96,11 @@ class Rms(Part):
         """Rotations inside a block; signed permutations where every coordinate is its own block."""
         return SYMMETRY[self.shape]
 
+    @property
+    def local(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Unless one value is shared by all tensors."""
+        return self.shape != "all"
+
     def init(self, w: Params) -> State:
         """`t = 0`, `v = 0`: one scalar in all for `"all"`, else one tensor a parameter."""
         return 0, block_means(each(torch.zeros_like, w), self.shape)

@@ -65,6 +65,11 @@ class SvdBasis(Part):
         """The inner part's."""
         return self.inner.gradients
 
+    @property
+    def local(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the inner part is."""
+        return self.inner.local
+
     def init(self, w: Params) -> State:
         """`t = 0`, identity bases, and the inner state."""
         left, right = sides(w, self.max_side)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adamantine.part import Part, holds
+from adamantine.part import Part
+from adamantine.symmetry import holds
 from adamantine.tree import Params
 
 
