@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from adamantine.kernel import Fused
 from adamantine.point import Point
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
@@ -38,6 +39,10 @@ class Part:
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """Turn the incoming direction `u` into the outgoing one; neither `u` nor `s` is changed in place."""
         raise NotImplementedError
+
+    def fused(self, s: State, p: Point) -> Fused | None:
+        """The same step as C text over state changed in place, for `inplace.step`; None where there is none."""
+        return None
 
     def read(self, w: Params, s: State) -> Params:
         """The weights to evaluate, when they are not the ones being stepped (averaging)."""
@@ -138,18 +143,19 @@ class Route(Part):
         """Whether both are."""
         return self.yes.local and self.no.local
 
-    def _halves(self, a: Params, w: Params) -> tuple[Params, Params]:
+    def halves(self, a: Params, w: Params) -> tuple[Params, Params]:
+        """`a` split into the tensors for `yes` and those for `no`."""
         yes = {k: x for k, x in a.items() if self.where(k, w[k])}
         return yes, {k: x for k, x in a.items() if k not in yes}
 
     def init(self, w: Params) -> State:
         """A state for each side."""
-        yes, no = self._halves(w, w)
+        yes, no = self.halves(w, w)
         return self.yes.init(yes), self.no.init(no)
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """Each side sees only its own tensors of `u`; both see the whole point."""
-        yes, no = self._halves(u, p.w)
+        yes, no = self.halves(u, p.w)
         a, sy = self.yes.update(yes, s[0], p) if yes else (yes, s[0])
         b, sn = self.no.update(no, s[1], p) if no else (no, s[1])
         return {k: a[k] if k in a else b[k] for k in u}, (sy, sn)
@@ -160,7 +166,7 @@ class Route(Part):
 
     def read(self, w: Params, s: State) -> Params:
         """Each side reads its own tensors."""
-        yes, no = self._halves(w, w)
+        yes, no = self.halves(w, w)
         a, b = self.yes.read(yes, s[0]), self.no.read(no, s[1])
         return {k: a[k] if k in a else b[k] for k in w}
 
@@ -170,7 +176,7 @@ class Route(Part):
 
     def state_bytes(self, w: Params) -> int:
         """Sum over both sides."""
-        yes, no = self._halves(w, w)
+        yes, no = self.halves(w, w)
         return self.yes.state_bytes(yes) + self.no.state_bytes(no)
 
 

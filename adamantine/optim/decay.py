@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adamantine.kernel import Code, Fused
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -27,3 +28,7 @@ class Decay(Part):
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """`u + rate * w`."""
         return (add(u, p.w, self.rate) if self.rate else u), s
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        return Fused(Code("u += $rate * w;", (), ("rate",)), (), (self.rate,), s)

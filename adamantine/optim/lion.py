@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -33,6 +34,11 @@ class Lion(Part):
         """The sign of the interpolation."""
         out = {k: torch.lerp(s[k], x, 1 - self.beta1).sign_() for k, x in u.items()}
         return out, {k: torch.lerp(s[k], x, 1 - self.beta2) for k, x in u.items()}
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        text = "const T x = $m + $near * (u - $m); $m += $far * (u - $m); u = (x > 0) - (x < 0);"
+        return Fused(Code(text, (("m", "full"),), ("near", "far")), (s,), (1 - self.beta1, 1 - self.beta2), s)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

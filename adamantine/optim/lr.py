@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adamantine.kernel import Code, Fused
 from adamantine.optim import limits
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
@@ -29,3 +30,7 @@ class Lr(Part):
         """The scaled direction."""
         rate = self.size * self.schedule(p.step, p.steps)
         return {k: x * rate for k, x in u.items()}, s
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        return Fused(Code("u *= $rate;", (), ("rate",)), (), (self.size * self.schedule(p.step, p.steps),), s)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -37,6 +38,11 @@ class Momentum(Part):
         if not self.nesterov:
             return m, m
         return {k: torch.add(x, m[k], alpha=self.beta) for k, x in u.items()}, m
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        text = f"$m = u + $beta * $m; u = {'u + $beta * $m' if self.nesterov else '$m'};"
+        return Fused(Code(text, (("m", "full"),), ("beta",)), (s,), (self.beta,), s)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""
@@ -73,6 +79,17 @@ class Ema(Part):
         ahead = 1 - b ** (t + 1) if self.debias else 1.0
         out = {k: torch.add(x * ((1 - b) / now), m[k], alpha=b / ahead) for k, x in u.items()}
         return out, (t, m)
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`: a weighted sum of the direction and the new average."""
+        b, t = self.beta, s[0] + 1
+        now = 1 - b ** (t + self.nesterov) if self.debias else 1.0
+        numbers = [1 - b, (b if self.nesterov else 1.0) / now]
+        if self.nesterov:
+            numbers.append((1 - b) / (1 - b**t if self.debias else 1.0))
+        text = f"$m += $rest * (u - $m); u = $m * $a{' + u * $b' if self.nesterov else ''};"
+        names = ("rest", "a", "b")[: len(numbers)]
+        return Fused(Code(text, (("m", "full"),), names), (s[1],), tuple(numbers), (t, s[1]))
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

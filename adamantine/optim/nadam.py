@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -46,6 +47,15 @@ class WarmNesterov(Part):
         m = {k: torch.lerp(s[2][k], x, 1 - self.beta) for k, x in u.items()}
         a, b = (1 - now) / (1 - product), ahead / (1 - product * ahead)
         return {k: torch.add(x * a, m[k], alpha=b) for k, x in u.items()}, (t, product, m)
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        t = s[0] + 1
+        now, ahead = self._mu(t), self._mu(t + 1)
+        product = s[1] * now
+        numbers = (1 - self.beta, (1 - now) / (1 - product), ahead / (1 - product * ahead))
+        code = Code("$m += $rest * (u - $m); u = u * $a + $m * $b;", (("m", "full"),), ("rest", "a", "b"))
+        return Fused(code, (s[2],), numbers, (t, product, s[2]))
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

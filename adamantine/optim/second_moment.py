@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from adamantine.kernel import Code, Fused
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -24,6 +25,19 @@ SYMMETRY: dict[str, str] = {
     "column": "column rotation",
     "tensor": "layer rotation",
     "all": "rotation",
+}
+
+
+NAMES = ("rest", "scale", "eps")
+TINY = 1.2e-38  # above zero in every floating type that a kernel knows
+CODE = {
+    "full": Code("$v += $rest * (g * g - $v); u /= sqrt($v) * $scale + $eps;", (("v", "full"),), NAMES),
+    **{
+        shape: Code(
+            "u /= $out;", (("v", shape),), NAMES, shape, "$v += $rest * (mean - $v); $out = sqrt($v) * $scale + $eps;"
+        )
+        for shape in ("row", "column", "tensor")
+    },
 }
 
 
@@ -112,6 +126,14 @@ class Rms(Part):
         v = {k: torch.lerp(s[1][k], x, 1 - self.beta) for k, x in square.items()}
         under = root(v, self.eps, (1 - self.beta**t) ** -0.5 if self.debias else 1.0)
         return {k: x / under[block_of(k, self.shape)] for k, x in u.items()}, (t, v)
+
+    def fused(self, s: State, p: Point) -> Fused | None:
+        """As `update`, but for a value shared by all tensors."""
+        if self.shape == "all":
+            return None
+        t = s[0] + 1
+        numbers = (1 - self.beta, (1 - self.beta**t) ** -0.5 if self.debias else 1.0, self.eps or TINY)
+        return Fused(CODE[self.shape], (s[1],), numbers, (t, s[1]))
 
     def state_bytes(self, w: Params) -> int:
         """One value a block."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
@@ -23,6 +24,10 @@ class Sign(Part):
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """`sign(u)`."""
         return each(torch.sign, u), s
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        return Fused(Code("u = (u > 0) - (u < 0);"), state=s)
 
 
 def signum(lr: float, beta: float = 0.9, decay: float = 0.0, schedule: Schedule = Constant()) -> Part:

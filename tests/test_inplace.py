@@ -1,0 +1,130 @@
+"""The in-place step is the functional update: every part and recipe, every shape of tensor, compiled and plain."""
+
+import pytest
+import torch
+from problem import TAGS, Problem
+from test_contract_parts import label, recipe_functions
+
+from adamantine import compiler, inplace, tree
+from adamantine.optim.decay import Decay
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Ema, Momentum
+from adamantine.optim.second_moment import Rms
+from adamantine.optim.sign import Sign
+from adamantine.part import Chain, Part, Route
+from adamantine.point import Point, stream
+from adamantine.role import bind
+
+SHAPES = {"matrix": (33, 47), "four": (5, 3, 2, 2), "vector": (1001,), "scalar": (), "big": (700, 401), "none": (0, 3)}
+EQUAL = {torch.float64: 1e-11, torch.float32: 2e-4}
+
+CHAINS = [
+    Ema(0.9) >> Rms(0.99) >> Decay(0.1) >> Lr(1e-2),
+    Ema(0.9, nesterov=True) >> Rms(0.99, eps=0.0, debias=False) >> Lr(1e-2),
+    Ema(0.8, debias=False) >> Rms(0.99, shape="row") >> Lr(1e-2),
+    Rms(0.99, shape="column") >> Ema(0.8, debias=False, nesterov=True) >> Decay(0.1) >> Lr(1e-2),
+    Ema() >> Rms(0.99, shape="tensor") >> Lr(1e-2),
+    Ema() >> Rms(0.99, shape="tensor") >> Rms(0.9, shape="column") >> Lr(1e-2),
+    Ema() >> Rms(0.99, shape="all") >> Lr(1e-2),
+    Momentum(0.9, nesterov=True) >> Rms(0.99, shape="row") >> Rms(0.9, shape="column") >> Sign() >> Lr(1e-2),
+]
+
+
+def run(step, part, w, dtype, steps=8):
+    rng = stream(0, "gradients")
+    s = part.init(w)
+    for t in range(steps):
+        g = {k: torch.randn(x.shape, generator=rng, dtype=torch.float64).to(dtype) * (t + 1) for k, x in w.items()}
+        w, s = step(part, w, s, Point(Problem(), w, None, t, steps).given(g))
+    return w, s
+
+
+def functional(part, w, s, p):
+    u, s = part.update(p.grad, s, p)
+    return tree.add(w, u, -1.0), s
+
+
+def in_place(part, w, s, p):
+    before = {k: x.clone() for k, x in p.grad.items()}
+    s = inplace.step(part, w, s, p)
+    assert all(torch.equal(x, before[k]) for k, x in p.grad.items()), "a gradient was touched"
+    return w, s
+
+
+def close(a, b, tolerance):
+    for (path, x), (other, y) in zip(tree.leaves(a), tree.leaves(b), strict=True):
+        assert path == other
+        assert x.dtype == y.dtype
+        assert x.shape == y.shape
+        assert x.numel() == 0 or float((x - y).abs().max()) <= tolerance * max(1.0, float(y.abs().max())), path
+    assert _numbers(a) == _numbers(b)
+
+
+def _numbers(x):
+    if isinstance(x, dict):
+        return {k: _numbers(y) for k, y in x.items()}
+    return [_numbers(y) for y in x] if isinstance(x, (tuple, list)) else None if torch.is_tensor(x) else x
+
+
+@pytest.mark.parametrize("dtype", EQUAL)
+@pytest.mark.parametrize("part", CHAINS, ids=label)
+def test_equals_the_functional_update(part, dtype):
+    w = {k: torch.randn(s, generator=stream(1, k), dtype=torch.float64).to(dtype) for k, s in SHAPES.items()}
+    if any(getattr(x, "shape", "full") != "full" for x in part.parts):
+        del w["none"]  # the mean of no number is none
+    mine = run(in_place, part, {k: x.clone() for k, x in w.items()}, dtype)
+    close(mine, run(functional, part, w, dtype), EQUAL[dtype])
+
+
+@pytest.mark.parametrize("recipe", recipe_functions(), ids=lambda f: f.__name__)
+def test_every_recipe_steps_in_place(recipe):
+    part, problem = bind(recipe(lr=0.01), TAGS), Problem()
+
+    def train(step):
+        w = problem.start()
+        s = part.init(w)
+        for t in range(12):
+            w, s = step(part, w, s, Point(problem, w, problem.batch(t), t, 12))
+        return w, s
+
+    close(train(in_place), train(functional), 1e-7)  # a decomposition enlarges rounding
+
+
+def test_kernels_are_compiled_here():
+    if compiler.compiler() is None:
+        pytest.skip("no C compiler on this machine: the plain path is all there is")
+    w = {"a": torch.ones(3, 2)}
+    p = Point(Problem(), w, None).given({"a": torch.ones(3, 2)})
+    assert all(x.fused(x.init(w), p) is not None for x in CHAINS[0].parts)
+    assert inplace.one_pass.run([x.fused(x.init(w), p) for x in CHAINS[0].parts], w, p.grad, p.grad, w)
+    assert float(w["a"].mean()) == pytest.approx(1 - 1e-2 * (1 + 0.1), rel=1e-6)
+
+
+def test_without_a_compiler_the_plain_path_gives_the_same(monkeypatch):
+    monkeypatch.setattr(inplace.one_pass, "run", lambda *given: False)
+    test_equals_the_functional_update(CHAINS[0], torch.float64)
+    test_equals_the_functional_update(CHAINS[6], torch.float64)
+
+
+def test_routes_and_strided_tensors():
+    part = Route(_wide, Ema() >> Rms(0.9) >> Lr(0.1), Chain((Sign(), Lr(0.1))))
+    w = {"a": torch.randn(4, 6, dtype=torch.float64).T, "b": torch.randn(3, dtype=torch.float64)}
+    mine = run(in_place, part, {k: x.clone() for k, x in w.items()}, torch.float64)
+    close(mine, run(functional, part, w, torch.float64), 1e-12)
+
+
+def _wide(name, x):
+    return x.ndim > 1
+
+
+def test_the_comparison_can_fail():
+    class Wrong(Part):
+        def update(self, u, s, p):
+            return u, s
+
+        def fused(self, s, p):
+            return Sign().fused(s, p)
+
+    w = {"a": torch.randn(4, dtype=torch.float64)}
+    with pytest.raises(AssertionError):
+        close(run(in_place, Wrong(), dict(w), torch.float64), run(functional, Wrong(), w, torch.float64), 1e-9)
