@@ -5,6 +5,7 @@ network's table to whatever in it asks for one. `tagger.py` reads the table off 
 """
 
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -35,7 +36,8 @@ class Tag:
     `cuts` lists, in order along the outputs, what is fused in it; its `role` is then their roles joined by "+".
     `heads` is the number of attention heads that the outputs (of "output": the inputs) split into, 0 where there
     are none. `transposed` says that it is stored `[in, out]`. `tied` says that the embedding is the head as well.
-    `role` is "?" where the tagger cannot tell.
+    `experts` is how many matrices are stacked along a first axis of their own (mixtures of experts), 0 where there
+    is none. `role` is "?" where the tagger cannot tell.
     """
 
     role: str
@@ -43,6 +45,7 @@ class Tag:
     heads: int = 0
     transposed: bool = False
     tied: bool = False
+    experts: int = 0
 
     def __post_init__(self) -> None:
         for role in self.role.split("+"):
@@ -62,7 +65,7 @@ class Tags:
     pairs: tuple[tuple[str, Tag], ...] = ()
 
     def __getitem__(self, name: str) -> Tag:
-        found = next((tag for k, tag in self.pairs if k == name), None)
+        found = self._named.get(name)
         if found is None:
             raise ValueError(f"Tags: no role is given for {name!r}; known are {', '.join(k for k, _ in self.pairs)}.")
         if found.role == "?":
@@ -71,6 +74,10 @@ class Tags:
                 f'roles={{{name!r}: "up"}}, with one of {", ".join(ROLES)}.'
             )
         return found
+
+    @cached_property
+    def _named(self) -> dict[str, Tag]:
+        return dict(self.pairs)
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -114,6 +121,16 @@ def needed(owner: str, tags: "Tags | None") -> Tags:
             "bind(optimizer, tag(model)), or a task that has one."
         )
     return tags
+
+
+def asks(x: Any) -> bool:
+    """Whether something in the composition `x` needs a table of roles and has none yet."""
+    if isinstance(x, tuple):
+        return any(map(asks, x))
+    if not is_dataclass(x) or isinstance(x, (type, Tags)):
+        return False
+    held = {f.name: getattr(x, f.name) for f in fields(x)}
+    return ("tags" in held and held["tags"] is None) or any(map(asks, held.values()))
 
 
 def bind(part: Part, tags: Tags) -> Part:

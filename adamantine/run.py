@@ -11,6 +11,7 @@ import torch
 from adamantine import tree
 from adamantine.part import Part
 from adamantine.point import Point, Task, stream
+from adamantine.role import asks, bind
 
 Probe = Callable[[Point], float | dict[str, float]]
 
@@ -57,9 +58,10 @@ Event = Row | Diverged | Checkpoint | Trained
 class Run:
     """Everything that determines a result. Two equal runs give equal rows.
 
-    `role` keeps tuning apart from reporting: seed 0 of role "tune" shares no randomness with seed 0 of
-    role "report". Every `every` steps the mean training loss since the last row and every probe are
-    recorded; every `score_every` steps (0: only at the end) the task's score.
+    `role` keeps tuning apart from reporting: seed 0 of role "tune" shares no randomness with seed 0 of role "report".
+    An optimizer that depends on the roles of tensors is given the task's `tags()`. Every `every` steps the mean
+    training loss since the last row and every probe are recorded; every `score_every` steps (0: only at the end) the
+    task's score.
     """
 
     task: Task
@@ -85,6 +87,11 @@ class Run:
                 f"Run: optimizer {self.optimizer!r} is not a Part; give a composition such as "
                 "`Momentum(0.9) >> Lr(0.1)`."
             )
+        if asks(self.optimizer) and not hasattr(self.task, "tags"):
+            raise ValueError(
+                f"Run: the optimizer depends on the roles of tensors, and {type(self.task).__name__} does not tell "
+                "them; give it a method tags(), or the optimizer a table, as in bind(optimizer, tag(model))."
+            )
 
     def events(
         self,
@@ -98,11 +105,12 @@ class Run:
         with the step and the reason. Resumed training is bit-equal to uninterrupted training on the same machine.
         """
         dtype, seed = DTYPES[self.dtype], f"{self.role}/{self.seed}"
+        optimizer = bind(self.optimizer, self.task.tags()) if asks(self.optimizer) else self.optimizer  # pyright: ignore
         rng = stream(seed, "data")
         draw = self.task.source(rng)
         if start is None:
             w = tree.place(self.task.init(stream(seed, "init")), device, dtype)
-            s, first, notes, window = self.optimizer.init(w), 0, {}, (0.0, 0)
+            s, first, notes, window = optimizer.init(w), 0, {}, (0.0, 0)
         else:
             held = tree.place(start.state, device)
             w, s, notes, window = held["w"], held["s"], held["notes"], tuple(held["window"])
@@ -119,7 +127,7 @@ class Run:
                 yield Checkpoint(step, held)
             batch = tree.place(draw(w), device, dtype)
             p = Point(self.task, w, batch, step, self.steps, seed, notes=notes)
-            u, s = self.optimizer.update(p.grad, s, p)
+            u, s = optimizer.update(p.grad, s, p)
             loss = float(p.loss)
             if not math.isfinite(loss):
                 yield Diverged(step, f"the training loss became {loss} at step {step}")
@@ -130,12 +138,12 @@ class Run:
                 window = 0.0, 0
                 yield from _measure(self.probes, p.after(u, s))
             if self.score_every and step and step % self.score_every == 0:
-                yield from _score(self.task, self.optimizer.read(w, s), step)
+                yield from _score(self.task, optimizer.read(w, s), step)
             w = tree.add(w, u, -1.0)
         if not math.isfinite(float(tree.norm(w))):
             yield Diverged(self.steps, f"a weight was no longer finite after step {self.steps - 1}")
             return
-        w = self.optimizer.read(w, s)
+        w = optimizer.read(w, s)
         yield from _score(self.task, w, self.steps)
         yield Trained(self.steps, w)
 

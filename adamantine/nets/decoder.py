@@ -13,6 +13,8 @@ from torch import Tensor
 
 from adamantine.nets import norm as normalization
 from adamantine.nets.dropout import dropout
+from adamantine.nets.tags import named
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 STD = 0.02
@@ -106,6 +108,10 @@ class Decoder:
                 std = STD / math.sqrt(2 * self.depth) if residual else STD
                 w[name] = torch.randn(shape, generator=rng).mul_(std)
         return w
+
+    def tags(self) -> Tags:
+        """The role of every tensor."""
+        return named(self.shapes(), self.heads, self.tied)
 
     def __call__(self, w: Params, tokens: Tensor, seeds: Tensor | None = None) -> Tensor:
         """Logits `[B, T, vocab]` of `tokens [B, T]`, int64, `T <= context`.

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from adamantine.nets import norm as normalization
 from adamantine.nets import time_embedding
+from adamantine.nets.tags import named
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 
@@ -70,6 +72,10 @@ class Dit:
             w |= {f"block{i}.up": matrix(4 * d, d), f"block{i}.down": matrix(d, 4 * d)}
             w |= _zero(f"block{i}.modulation", 6 * d, d)
         return w | _zero("modulation", 2 * d, d) | _zero("head", pixels, d)
+
+    def tags(self) -> Tags:
+        """The role of every tensor."""
+        return named(self.init(torch.Generator()), self.heads)
 
     def __call__(self, w: Params, x: Tensor, t: Tensor) -> Tensor:
         """The field `[B, inputs, side, side]` at images `x` of the same shape and times `t [B]` from 0 to 1."""

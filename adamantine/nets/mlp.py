@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adamantine.nets.tags import named
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 
@@ -47,6 +49,10 @@ class Mlp:
             w[f"{name}.weight"] = torch.randn(m, n, generator=rng) * (gain / n) ** 0.5
             w[f"{name}.bias"] = torch.zeros(m)
         return w
+
+    def tags(self) -> Tags:
+        """The role of every tensor."""
+        return named(self.init(torch.Generator()))
 
     def __call__(self, w: Params, x: Tensor) -> Tensor:
         """Logits `[B, classes]` of images `[B, ...]`."""

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adamantine.nets.tags import named
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 NORMS = ("batch", "group", "none")
@@ -86,6 +88,10 @@ class ResNet:
 
     def _gain(self, name: str, n: int) -> Params:
         return {} if self.norm == "none" else {f"{name}.gain": torch.ones(n), f"{name}.bias": torch.zeros(n)}
+
+    def tags(self) -> Tags:
+        """The role of every tensor."""
+        return named(self.init(torch.Generator()))
 
     def __call__(self, w: Params, x: Tensor, statistics: Statistics | None = None) -> Tensor:
         """Logits `[B, classes]` of `[B, inputs, H, W]`; without `statistics`, batch normalization uses the batch."""

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adamantine.nets import time_embedding
+from adamantine.nets.tags import named
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 NORMS = ("group", "none")
@@ -99,6 +101,10 @@ class Unet:
 
     def _gain(self, name: str, n: int) -> Params:
         return {} if self.norm == "none" else {f"{name}.gain": torch.ones(n), f"{name}.bias": torch.zeros(n)}
+
+    def tags(self) -> Tags:
+        """The role of every tensor."""
+        return named(self.init(torch.Generator()))
 
     def __call__(self, w: Params, x: Tensor, t: Tensor) -> Tensor:
         """The field `[B, inputs, H, W]` at images `x` of the same shape and times `t [B]` from 0 to 1."""

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adamantine.nets import norm as normalization
+from adamantine.nets.tags import named
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 
@@ -67,6 +69,10 @@ class Vit:
             w["norm"] = torch.ones(d)
         w |= {"head.weight": matrix(self.classes, d), "head.bias": torch.zeros(self.classes)}
         return w
+
+    def tags(self) -> Tags:
+        """The role of every tensor."""
+        return named(self.init(torch.Generator()), self.heads)
 
     def __call__(self, w: Params, x: Tensor) -> Tensor:
         """Logits `[B, classes]` of images `[B, inputs, side, side]`."""

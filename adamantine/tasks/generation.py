@@ -10,6 +10,7 @@ from torch import Tensor
 from adamantine.data.digits import Digits
 from adamantine.nets.unet import Unet
 from adamantine.point import Draw, stream
+from adamantine.role import Tags
 from adamantine.tasks.energy_distance import energy_distance
 from adamantine.tree import Params
 
@@ -55,6 +56,10 @@ class Generation:
     def init(self, rng: torch.Generator) -> Params:
         """The network's own."""
         return self.net.init(rng)
+
+    def tags(self) -> Tags:
+        """The network's own; AttributeError where it has none."""
+        return self.net.tags()
 
     def source(self, rng: torch.Generator) -> Draw:
         """Batches `{"x": [B, C, H, W], "noise": the same, "t": [B]}` of training images."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from adamantine.data.digits import Digits
 from adamantine.nets.mlp import Mlp
 from adamantine.point import Draw, stream
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 RECALIBRATION = 1024  # training images from which batch normalization takes its statistics for evaluation
@@ -48,6 +49,10 @@ class Images:
     def init(self, rng: torch.Generator) -> Params:
         """The network's own."""
         return self.net.init(rng)
+
+    def tags(self) -> Tags:
+        """The network's own; AttributeError where it has none."""
+        return self.net.tags()
 
     def source(self, rng: torch.Generator) -> Draw:
         """Batches `{"x": [B, C, H, W], "y": [B]}` of training images."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from adamantine.data import bpe, text
 from adamantine.nets.decoder import Decoder
 from adamantine.point import Draw
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 
@@ -61,6 +62,10 @@ class Language:
     def init(self, rng: torch.Generator) -> Params:
         """The decoder's own."""
         return self.model.init(rng)
+
+    def tags(self) -> Tags:
+        """The decoder's own."""
+        return self.model.tags()
 
     def source(self, rng: torch.Generator) -> Draw:
         """Batches of `x`, `y` `[B, T]` (`y` is `x` one token later) and, with dropout, `seeds [B]`, all int64."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adamantine.point import Draw, stream
+from adamantine.role import Tag, Tags
 from adamantine.tree import Params
 
 
@@ -70,6 +71,11 @@ class DeepLinear:
         """Normal of deviation `scale / sqrt(fan-in)`."""
         shapes = [(m, n) for n, m in itertools.pairwise(self.widths)]
         return {f"layer{i}": torch.randn(s, generator=rng) * self.scale / s[1] ** 0.5 for i, s in enumerate(shapes)}
+
+    def tags(self) -> Tags:
+        """Matrices, the last one the head."""
+        last = len(self.widths) - 2
+        return Tags(tuple((f"layer{i}", Tag("head" if i == last else "matrix")) for i in range(last + 1)))
 
     def source(self, rng: torch.Generator) -> Draw:
         """Every example, each time: input directions `[in]` by their number."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adamantine.point import Draw, stream
+from adamantine.role import Tag, Tags
 from adamantine.tree import Params
 
 
@@ -69,6 +70,10 @@ class HeavyTailedLogistic:
     def init(self, rng: torch.Generator) -> Params:
         """Zero, as in the source."""
         return {"head": torch.zeros(self.classes, self.dim)}
+
+    def tags(self) -> Tags:
+        """The one matrix is the head."""
+        return Tags((("head", Tag("head")),))
 
     def source(self, rng: torch.Generator) -> Draw:
         """All examples `{"x": [n, dim], "y": [n]}`, or `batch` of them with replacement."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from adamantine.point import Draw, stream
+from adamantine.role import Tag, Tags
 from adamantine.tree import Params, flat, like
 
 
@@ -82,6 +83,13 @@ class Quadratic:
         size = self.matrix[0] * self.matrix[1]
         rest = {"rest": x[size:]} if size < self.dim else {}
         return {"matrix": x[:size].view(self.matrix), **rest}
+
+    def tags(self) -> Tags:
+        """A matrix is a hidden one, a vector a bias: the coordinates belong to no network."""
+        if self.matrix is None:
+            return Tags((("w", Tag("bias")),))
+        rest = (("rest", Tag("bias")),) if self.matrix[0] * self.matrix[1] < self.dim else ()
+        return Tags((("matrix", Tag("matrix")), *rest))
 
     def source(self, rng: torch.Generator) -> Draw:
         """Batches of `e`, `[B, d]`."""

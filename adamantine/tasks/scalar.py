@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adamantine.point import Draw
+from adamantine.role import Tag, Tags
 from adamantine.tree import Params
 
 
@@ -48,6 +49,10 @@ class TwoLayerScalar:
     def init(self, rng: torch.Generator) -> Params:
         """`start`, whatever the seed."""
         return {"a": torch.tensor([self.start[0]]), "b": torch.tensor([self.start[1]])}
+
+    def tags(self) -> Tags:
+        """Two gains: each multiplies what the other gives."""
+        return Tags((("a", Tag("gain")), ("b", Tag("gain"))))
 
     def source(self, rng: torch.Generator) -> Draw:
         """Batches of `e`, `[B]`."""
