@@ -1,0 +1,96 @@
+"""Adan (Xie et al., arXiv:2208.06677): Nesterov momentum from averages of gradients and of their differences."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from adamantine.optim import limits
+from adamantine.optim.lr import Lr
+from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.second_moment import root
+from adamantine.part import Chain, Part, State
+from adamantine.point import Point
+from adamantine.tree import Params, each, size_bytes
+
+
+@dataclass(frozen=True)
+class Adan(Part):
+    """`(m + beta2 v) / (sqrt(n) + eps)`, each average divided by one minus its coefficient to the power `t`.
+
+    With `d = u - (u of the step before)`, zero in the first step: `m` averages `u` with coefficient `beta1`, `v`
+    averages `d` with `beta2`, and `n` averages `(u + beta2 d)^2` with `beta3`. A coefficient is what is kept of
+    the past; the paper writes one minus it.
+    """
+
+    beta1: float = 0.98
+    beta2: float = 0.92
+    beta3: float = 0.99
+    eps: float = 1e-8
+    symmetry: ClassVar[str] = "signed permutation"
+
+    def __post_init__(self) -> None:
+        limits.betas(self, beta1=self.beta1, beta2=self.beta2, beta3=self.beta3)
+        limits.nonnegative(self, eps=self.eps)
+
+    def init(self, w: Params) -> State:
+        """`t = 0`; `m`, `v`, `n` and the direction before, all zero."""
+        return 0, *(each(torch.zeros_like, w) for _ in range(4))
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """The look-ahead average over the root of its second moment."""
+        t, m, v, n, before = s
+        t += 1
+        d = {k: x - before[k] if t > 1 else torch.zeros_like(x) for k, x in u.items()}
+        m = {k: torch.lerp(m[k], x, 1 - self.beta1) for k, x in u.items()}
+        v = {k: torch.lerp(v[k], x, 1 - self.beta2) for k, x in d.items()}
+        ahead = {k: torch.add(x, d[k], alpha=self.beta2) for k, x in u.items()}
+        n = {k: torch.lerp(n[k], x.square(), 1 - self.beta3) for k, x in ahead.items()}
+        a, b = 1 / (1 - self.beta1**t), self.beta2 / (1 - self.beta2**t)
+        under = root(n, self.eps, (1 - self.beta3**t) ** -0.5)
+        out = {k: torch.add(x * a, v[k], alpha=b) / under[k] for k, x in m.items()}
+        return out, (t, m, v, n, each(torch.clone, u))
+
+    def state_bytes(self, w: Params) -> int:
+        """Four copies of the weights."""
+        return 4 * size_bytes(w)
+
+
+@dataclass(frozen=True)
+class ProximalDecay(Part):
+    """`(u + rate w) / (1 + eta rate)` with `eta = lr schedule(step, steps)`: before `Lr(lr, schedule)`, implicit decay.
+
+    Then `w <- (w - eta u) / (1 + eta rate)`, the minimum of `u v + |v - w|^2 / (2 eta) + rate |v|^2 / 2` over `v`.
+    """
+
+    rate: float = 0.01
+    lr: float = 0.01
+    schedule: Schedule = Constant()
+    symmetry: ClassVar[str] = "rotation"
+
+    def __post_init__(self) -> None:
+        limits.nonnegative(self, rate=self.rate, lr=self.lr)
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """The direction that, taken with the step `eta`, ends at the minimum."""
+        if not self.rate:
+            return u, s
+        under = 1 + self.lr * self.schedule(p.step, p.steps) * self.rate
+        return {k: torch.add(x, p.w[k], alpha=self.rate) / under for k, x in u.items()}, s
+
+
+def adan(
+    lr: float,
+    beta1: float = 0.98,
+    beta2: float = 0.92,
+    beta3: float = 0.99,
+    eps: float = 1e-8,
+    decay: float = 0.02,
+    schedule: Schedule = Constant(),
+) -> Chain:
+    """`Adan >> ProximalDecay >> Lr` (arXiv:2208.06677, algorithm 1, without restarts).
+
+    The paper's algorithm corrects no bias and starts `m` and `n` from the first gradient; here the averages start
+    at zero and are corrected, as in the authors' code and in optax.
+    """
+    return Adan(beta1, beta2, beta3, eps) >> ProximalDecay(decay, lr, schedule) >> Lr(lr, schedule)
