@@ -1,7 +1,7 @@
 """Adam (arXiv:1412.6980), AdamW (arXiv:1711.05101), and Adam with fewer second moments.
 
-Adam-mini (arXiv:2406.16793) in its essence, one second moment a row; one a column; one a tensor (Adalayer,
-arXiv:2407.07972); one in all (AdaSGD, arXiv:2006.16541).
+Adam-mini (arXiv:2406.16793), one second moment a head or a row; one a column; one a tensor but for the head and the
+normalizations (Adalayer, arXiv:2407.07972); one in all (AdaSGD, arXiv:2006.16541).
 """
 
 from adamantine.optim.decay import Decay
@@ -9,7 +9,11 @@ from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms, Shape
-from adamantine.part import Chain
+from adamantine.optim.unfused import Unfused
+from adamantine.part import Chain, Route
+from adamantine.role import Is
+
+BY_ROW = ("query", "key", "value", "output", "gate", "up", "down", "matrix", "embedding", "head")
 
 
 def adamw(
@@ -44,8 +48,16 @@ def adam_mini(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """AdamW with one second moment a row, that is an output neuron (arXiv:2406.16793)."""
-    return adamw(lr, beta1, beta2, eps, decay, schedule, "row")
+    """`Ema >> Unfused(Route(Is, Rms("row"), Rms("tensor")), heads) >> Decay >> Lr` (arXiv:2406.16793).
+
+    One second moment for each attention head of queries and keys, for each row (output neuron, token) of the other
+    matrices, and for each tensor of what is left. Where the table gives no number of heads, queries and keys have one a
+    row. The authors' code keeps all second moments of biases, and decays neither them nor normalizations; the paper's
+    partition is followed.
+    """
+    by_role = Route(Is(*BY_ROW), Rms(beta2, eps, "row"), Rms(beta2, eps, "tensor"))
+    # A query seen as [heads, out / heads, in] has a head for a row.
+    return Ema(beta1) >> Unfused(by_role, heads=("query", "key")) >> Decay(decay) >> Lr(lr, schedule)
 
 
 def adam_column(
@@ -68,8 +80,13 @@ def adalayer(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """AdamW with one second moment a tensor (arXiv:2407.07972)."""
-    return adamw(lr, beta1, beta2, eps, decay, schedule, "tensor")
+    """`Ema >> Route(Is, Rms, Rms("tensor")) >> Decay >> Lr` (arXiv:2407.07972).
+
+    Adam in the head and the normalizations, where the paper finds that it is needed, and one second moment a tensor in
+    all else. Biases follow Adam with them: those of the head belong to it, and the paper's networks have no others.
+    """
+    by_role = Route(Is("head", "norm", "bias"), Rms(beta2, eps), Rms(beta2, eps, "tensor"))
+    return Ema(beta1) >> by_role >> Decay(decay) >> Lr(lr, schedule)
 
 
 def adasgd(

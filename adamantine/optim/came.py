@@ -1,0 +1,68 @@
+"""CAME: Adafactor with momentum, slowed where update and momentum disagree (Luo et al., arXiv:2307.02047)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from adamantine.optim import limits
+from adamantine.optim.adafactor import ClipRms
+from adamantine.optim.decay import Decay
+from adamantine.optim.lr import Lr
+from adamantine.optim.rank_one import RankOne, mean_bytes, moved, scaled, zero_means
+from adamantine.optim.schedule import Constant, Schedule
+from adamantine.part import Part, State
+from adamantine.point import Point
+from adamantine.tree import Params, size_bytes
+
+
+@dataclass(frozen=True)
+class Confidence(Part):
+    """`m / sqrt(S)`: the average `m <- beta m + (1 - beta) u` over its own instability.
+
+    `S` is the rank-one average, with `beta_instability`, of `(u - m)^2 + eps`, as in `RankOne`. Vectors get `m` alone.
+    Neither average is corrected for its start at zero.
+    """
+
+    beta: float = 0.9
+    beta_instability: float = 0.9999
+    eps: float = 1e-16
+    symmetry: ClassVar[str] = "none"
+
+    def __post_init__(self) -> None:
+        limits.betas(self, beta=self.beta, beta_instability=self.beta_instability)
+        limits.positive(self, eps=self.eps)
+
+    def init(self, w: Params) -> State:
+        """`m = 0`, and the row and column means of `S`, zero."""
+        return {k: torch.zeros_like(x) for k, x in w.items()}, zero_means(w)
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """The average, scaled."""
+        m = {k: torch.lerp(s[0][k], x, 1 - self.beta) for k, x in u.items()}
+        apart = {k: (x - m[k]).square() + self.eps for k, x in u.items()}
+        rows, columns = moved(s[1], apart, 1 - self.beta_instability)
+        return {k: scaled(x, rows[k], columns[k]) if k in rows else x for k, x in m.items()}, (m, (rows, columns))
+
+    def state_bytes(self, w: Params) -> int:
+        """One copy of the weights, and a number a row and a column of a matrix."""
+        return size_bytes(w) + mean_bytes(w)
+
+
+def came(
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    beta3: float = 0.9999,
+    eps1: float = 1e-30,
+    eps2: float = 1e-16,
+    limit: float = 1.0,
+    decay: float = 0.0,
+    schedule: Schedule = Constant(),
+) -> Part:
+    """`RankOne >> ClipRms >> Confidence >> Decay >> Lr` (arXiv:2307.02047, algorithm 2).
+
+    The authors' code factors the last two axes of a tensor; here the first stands against all the others.
+    """
+    confident = Confidence(beta1, beta3, eps2)
+    return RankOne(beta=beta2, eps=eps1) >> ClipRms(limit) >> confident >> Decay(decay) >> Lr(lr, schedule)

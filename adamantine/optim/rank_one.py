@@ -1,0 +1,80 @@
+"""Scaling by a second moment of which only the row and column means are kept (Shazeer & Stern, arXiv:1804.04235).
+
+A matrix `[n, m]` needs `n + m` numbers. Tensors of more than two axes are taken as `x.flatten(1)`; vectors and scalars
+keep every coordinate.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from adamantine.optim import limits
+from adamantine.part import Part, State
+from adamantine.point import Point
+from adamantine.tree import Params
+
+Means = tuple[Params, Params]
+
+
+def zero_means(w: Params) -> Means:
+    """Row means `[n]` and column means `[m]` of every matrix, at zero."""
+    pairs = {k: x.flatten(1) for k, x in w.items() if x.ndim > 1}
+    return {k: x.new_zeros(len(x)) for k, x in pairs.items()}, {k: x.new_zeros(x.shape[1]) for k, x in pairs.items()}
+
+
+def moved(means: Means, x: Params, share: float) -> Means:
+    """The means moved by `share` of the way to those of the matrices `x`."""
+    rows = {k: torch.lerp(r, x[k].flatten(1).mean(1), share) for k, r in means[0].items()}
+    return rows, {k: torch.lerp(c, x[k].flatten(1).mean(0), share) for k, c in means[1].items()}
+
+
+def scaled(u: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """`u / sqrt(v)` with `v[i, j] = row[i] column[j] / mean(row)`, the matrix of rank one with these means."""
+    # The product of the two means would underflow in float32 where a gradient is zero.
+    out = u.flatten(1) * (row / row.mean()).rsqrt()[:, None] * column.rsqrt()
+    return out.view_as(u)
+
+
+def mean_bytes(w: Params) -> int:
+    """Bytes of one number a row and one a column of every matrix."""
+    return sum((len(x) + x[0].numel()) * x.element_size() for x in w.values() if x.ndim > 1)
+
+
+@dataclass(frozen=True)
+class RankOne(Part):
+    """Divide `u` by `sqrt(v)`, with `v` of rank one, `v[i, j] = r[i] c[j] / mean(r)`.
+
+    `r` and `c` are averages of the means of `g^2 + eps` over each row and each column of the raw gradient, with the
+    coefficient `1 - t^-power`, which needs no bias correction, or the constant `beta` where one is given. Of a vector
+    every `v` is kept. Permutations of rows or columns commute with it, but none of the named groups does.
+    """
+
+    power: float = 0.8
+    beta: float | None = None
+    eps: float = 1e-30
+    symmetry: ClassVar[str] = "none"
+
+    def __post_init__(self) -> None:
+        limits.positive(self, power=self.power, eps=self.eps)
+        if self.beta is not None:
+            limits.betas(self, beta=self.beta)
+
+    def init(self, w: Params) -> State:
+        """`t = 0`; the means of matrices and the coordinates of vectors, zero."""
+        return 0, zero_means(w), {k: torch.zeros_like(x) for k, x in w.items() if x.ndim < 2}
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """The scaled direction."""
+        t = s[0] + 1
+        share = t**-self.power if self.beta is None else 1 - self.beta
+        square = {k: p.grad[k].square() + self.eps for k in u}
+        rows, columns = moved(s[1], square, share)
+        v = {k: torch.lerp(x, square[k], share) for k, x in s[2].items()}
+        out = {k: x * v[k].rsqrt() if k in v else scaled(x, rows[k], columns[k]) for k, x in u.items()}
+        return out, (t, (rows, columns), v)
+
+    def state_bytes(self, w: Params) -> int:
+        """A number a row and a column of a matrix, a number a coordinate of a vector."""
+        return mean_bytes(w) + sum(x.numel() * x.element_size() for x in w.values() if x.ndim < 2)

@@ -1,0 +1,32 @@
+"""SlimAdam: second moments shared along the axis that varies least (Kalra et al., arXiv:2503.01843)."""
+
+from adamantine.optim.decay import Decay
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Ema
+from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.second_moment import Rms
+from adamantine.optim.unfused import Unfused
+from adamantine.part import Part, Route
+from adamantine.role import Is
+
+OVER_INPUTS = ("query", "key", "embedding", "position", "patch", "head")
+OVER_OUTPUTS = ("value", "output", "gate", "up", "down")
+
+
+def slim_adam(
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    decay: float = 0.01,
+    schedule: Schedule = Constant(),
+) -> Part:
+    """`Ema >> Unfused(Route(Is, Rms("row"), Route(Is, Rms("column"), Rms))) >> Decay >> Lr` (arXiv:2503.01843).
+
+    Queries, keys, embeddings, positions, patches and head share a second moment over their inputs; values, attention
+    and MLP outputs, gates and MLP inputs over their outputs; all else keeps every one. This is the static table of the
+    authors' code; the paper's method proper measures signal-to-noise ratios in a run of Adam and then chooses.
+    """
+    by_column = Route(Is(*OVER_OUTPUTS), Rms(beta2, eps, "column"), Rms(beta2, eps))
+    scale = Unfused(Route(Is(*OVER_INPUTS), Rms(beta2, eps, "row"), by_column))
+    return Ema(beta1) >> scale >> Decay(decay) >> Lr(lr, schedule)
