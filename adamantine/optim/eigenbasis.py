@@ -84,7 +84,8 @@ class Eigenbasis(Part):
 
     def _basis(self, t: int, g: Tensor, average: Tensor, old: Tensor) -> Tensor:
         # Before the averages have full rank, the rest of the basis is arbitrary; it must not outlive the step.
-        early = t * min(g.shape) < max(g.shape)
+        # A gradient may lack one rank of its shorter side: the rows of a softmax's add up to zero.
+        early = t * max(min(g.shape) - 1, 1) < max(g.shape)
         if not early and t % self.every:
             return old
         if not bool(torch.isfinite(average).all()):

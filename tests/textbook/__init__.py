@@ -3,5 +3,5 @@
 `recipe(problem, w, steps, lr, **same hyperparameters) -> w` steps plain float64 tensors in loops, `problem.grad(w, t)`
 giving the gradient on the batch of step `t` (from 0), `problem.hvp(w, v, t)` a Hessian-vector product, and
 `problem.role[name]` a tensor's role. A module may have `CASES = {recipe: [{...hyperparameters, "lr"?, "tol"?}, ...]}`;
-`{}` alone stands for the defaults, which are always tested.
+the defaults are always tested, with the rate and tolerance of a case that holds nothing else.
 """
