@@ -11,16 +11,16 @@ from typing import Annotated, Literal
 import torch
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.table import Table as Sheet
 from rich.text import Text
 
-from adamantine import listing
+from adamantine import catalogue, listing
 from adamantine.claim import Asked, ClaimError, asked, load, pursue, question
 from adamantine.engine import cores
 from adamantine.finding import Figure, Finding, Findings, Gallery, Table
 from adamantine.module import own_traceback
 from adamantine.progress import Watch, duration
-from adamantine.report import page
+from adamantine.recipes import recipes
+from adamantine.report import page, periodic
 from adamantine.report.number import rounded
 from adamantine.report.palette import colours
 from adamantine.report.paper import paper
@@ -96,7 +96,12 @@ def report(
 
 
 @app.command(name="list")
-def list_(kind: Literal["claims", "tasks", "parts", "probes", "assumptions"], name: str | None = None) -> int:
+def list_(
+    kind: Literal["claims", "tasks", "parts", "recipes", "probes", "assumptions"],
+    name: str | None = None,
+    *,
+    draw: Annotated[Path | None, Parameter(help="With recipes: also draw their periodic table, as SVG.")] = None,
+) -> int:
     """List what there is, with what it is and its source in the literature; all about one of them by its NAME."""
     if name is not None:
         try:
@@ -108,12 +113,10 @@ def list_(kind: Literal["claims", "tasks", "parts", "probes", "assumptions"], na
         if one.source:
             console.print(Text(f"\nsource: {one.source}", style="dim"))
         return 0
-    sheet = Sheet(box=None, pad_edge=False, header_style="bold")
-    for column, most in (("name, import from", 34), ("what", None), ("source", 20)):
-        sheet.add_column(column, overflow="fold", max_width=most)
-    for e in listing.entries(kind):
-        sheet.add_row(Text.assemble((f"{e.name}\n", "bold"), (e.module, "dim")), Text(e.what), Text(e.source))
-    console.print(sheet)
+    console.print(catalogue.recipe_sheet() if kind == "recipes" else catalogue.sheet(kind))
+    if draw is not None and kind == "recipes":
+        draw.write_text(periodic.svg(recipes()))
+        console.print(f"drawn: {draw}")
     console.print(Text(f"`adamantine list {kind} NAME` says all about one.", style="dim"))
     return 0
 

@@ -1,19 +1,22 @@
 """One step of any composition with the weights changed in place: fused where parts can be, as defined elsewhere.
 
-Neighbouring parts that have C text run as one pass. Where a part between them has none, local compositions go
-tensor by tensor, so that no more than one tensor's direction is in memory at a time.
+Neighbouring parts that have C text run as one pass. Where it takes more than one pass, local compositions go
+in batches of tensors, so that a direction never takes more memory than the largest tensor.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 import torch
 
 from adamantine import one_pass
+from adamantine.kernel import Fused
 from adamantine.part import Chain, Part, Route, State
 from adamantine.point import Point
 from adamantine.tree import Params
+
+Step = tuple[Part, State]
 
 
 @torch.no_grad()
@@ -30,15 +33,48 @@ def step(part: Part, w: Params, s: State, p: Point) -> State:
         return step(part.yes, yes, s[0], p), step(part.no, no, s[1], p)
     parts, states = (part.parts, s) if isinstance(part, Chain) else ((part,), (s,))
     p = _seen(w, p) if len(p.w) > len(w) else p
-    if all(x.fused(sx, p) is not None for x, sx in zip(parts, states, strict=True)) or not part.local:
-        new = _through(parts, w, states, p)
-    else:
-        new = states
-        for k, x in w.items():
-            one = {k: x}
-            after = _through(parts, one, _only(states, k, w), _seen(one, p))
-            new = _merged(new, after, k, w)
+    new = states
+    for batch in [w] if not part.local or _in_one(parts, w, states, p) else _batches(w):
+        if len(batch) == len(w):
+            new = _through(parts, w, states, p)
+        else:
+            after = _through(parts, batch, _only(states, batch, w), _seen(batch, p))
+            new = _merged(states, new, after, w)
     return new if isinstance(part, Chain) else new[0]
+
+
+def _in_one(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: Point) -> bool:
+    """Whether the parts make one pass, which needs no memory for a direction."""
+    runs = _runs(parts, states, p)
+    return len(runs) == 1 and runs[0][0] is not None
+
+
+def _batches(w: Params) -> list[Params]:
+    """The tensors in groups no larger than the largest tensor."""
+    most = max(x.numel() for x in w.values())
+    out: list[Params] = []
+    room = -1
+    for k, x in w.items():
+        if x.numel() > room:
+            out.append({})
+            room = most
+        out[-1][k] = x
+        room -= x.numel()
+    return out
+
+
+def _runs(parts: tuple[Part, ...], states: tuple[State, ...], p: Point) -> list[tuple[list[Fused] | None, list[Step]]]:
+    """Neighbours that make one pass, with their texts; parts without one stand alone."""
+    out: list[tuple[list[Fused] | None, list[Step]]] = []
+    for x, sx in zip(parts, states, strict=True):
+        f = x.fused(sx, p)
+        last = out[-1][0] if out else None
+        if f is not None and last is not None and one_pass.fits([y.code for y in last], f.code):
+            last.append(f)
+            out[-1][1].append((x, sx))
+        else:
+            out.append((None if f is None else [f], [(x, sx)]))
+    return out
 
 
 def _seen(w: Params, p: Point) -> Point:
@@ -49,21 +85,19 @@ def _through(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: P
     """Pass the gradient through the parts, as few passes as there can be, and subtract what comes out."""
     g = p.grad
     u, new = g, []
-    fits = all(one_pass.dense(x) and one_pass.dense(g[k]) and g[k].dtype == x.dtype for k, x in w.items())
-    steps = [(x, sx, x.fused(sx, p) if fits else None) for x, sx in zip(parts, states, strict=True)]
-    runs = [(fused, list(run)) for fused, run in groupby(steps, lambda x: x[2] is not None)]
-    for i, (fused, run) in enumerate(runs):
-        last = i == len(runs) - 1
-        if fused:
+    dense = all(one_pass.dense(x) and one_pass.dense(g[k]) and g[k].dtype == x.dtype for k, x in w.items())
+    runs = _runs(parts, states, p)
+    for i, (texts, run) in enumerate(runs):
+        if texts is not None and dense:
+            last = i == len(runs) - 1
             out = w if last else {k: torch.empty_like(x) for k, x in w.items()}
-            texts = [f for *_, f in run if f is not None]
             if one_pass.run(texts, w, u, g, out):
                 new += [f.state for f in texts]
                 u = out
                 if last:
                     return tuple(new)
                 continue
-        for x, sx, _ in run:
+        for x, sx in run:
             u, after = x.update(u, sx, p)
             new.append(after)
     for k, x in w.items():
@@ -71,22 +105,25 @@ def _through(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: P
     return tuple(new)
 
 
-def _only(s: Any, name: str, w: Params) -> Any:
-    """The state of one tensor: what dicts that are keyed by parameters hold under its `name`."""
+def _only(s: Any, names: Collection[str], w: Params) -> Any:
+    """The state of some tensors: of dicts that are keyed by parameters, what stands under `names`."""
     if isinstance(s, dict):
         if s.keys() <= w.keys():
-            return {name: s[name]} if name in s else {}
-        return {k: _only(x, name, w) for k, x in s.items()}
-    return type(s)(_only(x, name, w) for x in s) if isinstance(s, (tuple, list)) else s
+            return {k: x for k, x in s.items() if k in names}
+        return {k: _only(x, names, w) for k, x in s.items()}
+    return type(s)(_only(x, names, w) for x in s) if isinstance(s, (tuple, list)) else s
 
 
-def _merged(s: Any, after: Any, name: str, w: Params) -> Any:
-    """`s` with the new state of one tensor put in its place; numbers are those of the tensor stepped last."""
-    if isinstance(s, dict):
-        if s.keys() <= w.keys():
-            s.update(after)
-            return s
-        return {k: _merged(x, after[k], name, w) for k, x in s.items()}
-    if isinstance(s, (tuple, list)):
-        return type(s)(_merged(x, y, name, w) for x, y in zip(s, after, strict=True))
-    return after
+def _merged(before: Any, now: Any, after: Any, w: Params) -> Any:
+    """`now` with the new state of some tensors put in its place.
+
+    All tensors start from the same state `before`, so that a number which a batch changed is what it becomes.
+    """
+    if isinstance(now, dict):
+        if now.keys() <= w.keys():
+            now.update(after)
+            return now
+        return {k: _merged(before[k], x, after[k], w) for k, x in now.items()}
+    if isinstance(now, (tuple, list)):
+        return type(now)(_merged(*three, w) for three in zip(before, now, after, strict=True))
+    return now if isinstance(after, (bool, int, float, str)) and after == before else after

@@ -9,6 +9,8 @@ from typing import Any
 
 from adamantine.tree import Params
 
+SQUARE = "x = g * g;"
+
 
 @dataclass(frozen=True)
 class Code:
@@ -18,8 +20,10 @@ class Code:
     `w`. `$name` is one of `numbers`, or a state array of `arrays` at this coordinate (which it may change), a `(name,
     shape)` pair with shape "full", "row", "column" or "tensor".
 
-    Where `mean` names one of these shapes but "full", `block` is run for every block of that shape, with `mean` the
-    mean of `g * g` over it: it changes the block's arrays and leaves in `$out` what `body` then reads as `$out`.
+    Where `mean` names one of these shapes but "full", `block` is run for every block of that shape before, with
+    `mean` the mean over it of what `of` leaves in `x`: it changes the block's arrays and leaves in `$out` what `body`
+    then reads as `$out`. `of` sees `u`, `g`, `w` and the arrays as they come in, and may change copies only; where it
+    looks at anything but `g`, the part is the first of its pass.
     """
 
     body: str
@@ -27,6 +31,7 @@ class Code:
     numbers: tuple[str, ...] = ()
     mean: str = ""
     block: str = ""
+    of: str = SQUARE
 
 
 @dataclass(frozen=True)

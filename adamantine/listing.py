@@ -5,15 +5,22 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass
 from types import ModuleType
 from typing import Any
 
 from adamantine.part import Part
 
-KINDS = ("claims", "tasks", "parts", "probes", "assumptions")
-WHERE = {"claims": "claims", "tasks": "tasks", "parts": "optim", "probes": "probes", "assumptions": "assume"}
+KINDS = ("claims", "tasks", "parts", "recipes", "probes", "assumptions")
+WHERE = {
+    "claims": "claims",
+    "tasks": "tasks",
+    "parts": "optim",
+    "recipes": "optim",
+    "probes": "probes",
+    "assumptions": "assume",
+}
 SOURCE = re.compile(r"(?:arXiv:)?\d{4}\.\d{4,5}|math-ph/\d+|[A-Z][\w&. -]{2,60}? ?\(?\b(?:19|20)\d\d\)?")
 
 
@@ -50,6 +57,11 @@ def entry(kind: str, name: str) -> tuple[Entry, str]:
     return found[name], "\n\n".join([call, inspect.getdoc(thing) or "", *facts])
 
 
+def recipes() -> dict[str, Callable[..., Part]]:
+    """Every named composition: functions of a rate and further hyperparameters, by name."""
+    return {e.name: getattr(importlib.import_module(e.module), e.name) for e in entries("recipes")}
+
+
 def _modules(package: str) -> Iterator[ModuleType]:
     root = importlib.import_module(package)
     for info in pkgutil.iter_modules(root.__path__, f"{package}."):
@@ -71,9 +83,10 @@ def _inside(module: ModuleType, kind: str) -> Iterator[Entry]:
 
 def _is(x: Any, kind: str) -> bool:
     if kind == "parts":
+        return isinstance(x, type) and issubclass(x, Part)
+    if kind == "recipes":
         made = inspect.isfunction(x) and inspect.signature(x).return_annotation
-        part = isinstance(x, type) and issubclass(x, Part)
-        return part or (isinstance(made, type) and issubclass(made, Part))
+        return isinstance(made, type) and issubclass(made, Part)
     if not (isinstance(x, type) and is_dataclass(x)):
         return False
     if kind == "tasks":

@@ -10,18 +10,22 @@ static int omp_get_num_threads(void) { return 1; }
 typedef @T@ T;
 enum { STRIDE = @STRIDE@ };
 
-static void sums(const long *x, long r0, long r1, double *restrict column, double *total) {
+static void sums(const long *x, const double *num, long r0, long r1, double *restrict column, double *total) {
   const long cols = x[4];
   double whole = 0;
+  (void)num;
+@NUMBERS@
   for (long r = r0; r < r1; r++) {
-    const T *restrict G = (const T *)x[2] + r * cols;
+    const T *W = (const T *)x[0] + r * cols, *U = (const T *)x[1] + r * cols, *G = (const T *)x[2] + r * cols;
     T part = 0;
-    if (column) {
-      #pragma omp simd
-      for (long c = 0; c < cols; c++) column[c] += (double)(G[c] * G[c]);
-    }
+    (void)W; (void)U; (void)G; (void)column;
+@POINTERS@
     #pragma omp simd reduction(+ : part)
-    for (long c = 0; c < cols; c++) part += G[c] * G[c];
+    for (long c = 0; c < cols; c++) {
+@OF@
+      @COLUMN@;
+      @TOTAL@;
+    }
     whole += part;
   }
   *total = whole;
@@ -69,7 +73,7 @@ void step(const long *items, const double *num, long tasks, const long *task, lo
       const long *x = items + STRIDE * big[b], rows = x[3], cols = x[4];
       const long r0 = rows * me / all, r1 = rows * (me + 1) / all;
       for (long c = 0; c <= cols; c++) mine[c] = 0;
-      sums(x, r0, r1, @COLUMN@, mine + cols);
+      sums(x, num, r0, r1, mine, mine + cols);
       #pragma omp barrier
       #pragma omp single
       {
@@ -85,7 +89,7 @@ void step(const long *items, const double *num, long tasks, const long *task, lo
       const long *t = task + 5 * i, *x = items + STRIDE * t[0];
       if (@PASSES@) {
         for (long c = 0; c <= x[4]; c++) mine[c] = 0;
-        sums(x, 0, x[3], @COLUMN@, mine + x[4]);
+        sums(x, num, 0, x[3], mine, mine + x[4]);
         blocks(x, num, mine, mine[x[4]], (T *)(mine + width));
       }
       apply(x, num, t[1], t[2], t[3], t[4], (const T *)(mine + width));

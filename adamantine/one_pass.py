@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from adamantine import compiler
-from adamantine.kernel import Code, Fused
+from adamantine.kernel import SQUARE, Code, Fused
 from adamantine.tree import Params
 
 CHUNK = 1 << 15  # coordinates a task: long enough to hide its start, short enough to balance the threads
@@ -30,10 +30,10 @@ SOURCE = (Path(__file__).parent / "one_pass.c").read_text()
 
 def source(codes: Sequence[Code], dtype: torch.dtype, store: bool) -> str:
     """The C text of the chain `codes`; with `store` the direction itself is written, else the weights less it."""
-    numbers, pointers, rows, blocks, bodies = [], [], [], [], []
+    numbers, pointers, rows, blocks, bodies, of = [], [], [], [], [], ""
     number = array = out = 0
     for i, code in enumerate(codes):
-        names, inside = {}, {}
+        names, copies, first = {}, {}, array
         for name in code.numbers:
             numbers.append(f"  const T {name}_{i} = (T)num[{number}]; (void){name}_{i};")
             names[name], number = f"{name}_{i}", number + 1
@@ -42,21 +42,24 @@ def source(codes: Sequence[Code], dtype: torch.dtype, store: bool) -> str:
             if shape == "full":
                 pointers.append(f"    T *restrict A{array} = {at} + r * cols;")
             names[name] = f"A{array}[c]" if shape == "full" else f"({at})[{_index(shape)}]"
-            inside[name] = names[name]
+            copies[name] = f"L{array}" if shape == "full" else names[name]
             array += 1
         if code.mean:
             # The column case keeps a value a column in the scratch, the others a single one.
             slot = f"scratch[{'c' if code.mean == 'column' else '0'} + {out} * (cols + 1)]"
-            text = _named(code.block, {**names, **inside, "out": "out"})
+            text = _named(code.block, {**names, "out": "out"})
+            held = "".join(f"T L{j} = A{j}[c]; " for j in range(first, array) if f"L{j}" in copies.values())
+            what = f"      T x, u = U[c]; const T g = G[c], w = W[c]; (void)u; (void)g; (void)w; {held}"
+            what += _named(code.of, {**names, **copies})
             if code.mean == "row":
-                rows.append(ROW.replace("@OUT@", f"out_{i}").replace("@TEXT@", text))
+                rows.append(ROW.replace("@OUT@", f"out_{i}").replace("@OF@", what).replace("@TEXT@", text))
                 names["out"] = f"out_{i}"
             else:
                 mean = "column[c] / rows" if code.mean == "column" else "total / ((double)rows * cols)"
                 loop = "for (long c = 0; c < cols; c++)" if code.mean == "column" else ""
                 blocks.append(f"  {loop} {{ const T mean = (T)({mean}); T out; {text} {slot} = out; }}")
                 names["out"] = slot
-                out += 1
+                of, out = what, out + 1
         bodies.append(f"      {{ {_named(code.body, names)} }}")
     passes = any(code.mean in ("column", "tensor") for code in codes)
     filled = {
@@ -69,7 +72,9 @@ def source(codes: Sequence[Code], dtype: torch.dtype, store: bool) -> str:
         "BODIES": "\n".join(bodies),
         "OUT": "u" if store else "w - u",
         "PASSES": str(int(passes)),
-        "COLUMN": "mine" if any(code.mean == "column" for code in codes) else "0",
+        "OF": of or "      const T x = 0;",
+        "TOTAL": "part += x" if any(code.mean == "tensor" for code in codes) else "",
+        "COLUMN": "column[c] += x" if any(code.mean == "column" for code in codes) else "",
     }
     return re.sub(r"@(\w+)@", lambda m: filled[m[1]], SOURCE)
 
@@ -79,12 +84,25 @@ ROW = """
     {
       T sum = 0;
       #pragma omp simd reduction(+ : sum)
-      for (long c = 0; c < cols; c++) sum += G[c] * G[c];
+      for (long c = 0; c < cols; c++) {
+@OF@
+        sum += x;
+      }
       const T mean = sum / cols;
       T out;
       @TEXT@
       @OUT@ = out;
     }"""
+
+
+def fits(before: Sequence[Code], code: Code) -> bool:
+    """Whether `code` can be part of the same pass as the codes `before` it."""
+    if not before:
+        return True
+    sums = {c.of for c in before if c.mean in ("column", "tensor")}
+    if (code.mean and code.of != SQUARE) or (code.mean in ("column", "tensor") and sums - {code.of}):
+        return False
+    return {"row", "column"} - {c.mean for c in (*before, code)} != set()
 
 
 def _index(shape: str) -> str:
@@ -137,7 +155,7 @@ def run(parts: Sequence[Fused], w: Params, u: Params, g: Params, out: Params) ->
     first = next(iter(w.values()))
     codes = tuple(x.code for x in parts)
     means = frozenset(code.mean for code in codes if code.mean)
-    if first.dtype not in TYPES or first.device.type != "cpu" or ("row" in means and "column" in means):
+    if first.dtype not in TYPES or first.device.type != "cpu":
         return False
     function = _function(codes, first.dtype, out is not w)
     if function is None:

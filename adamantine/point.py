@@ -93,7 +93,8 @@ class Point:
         if "value_grad" not in self.memo:
             self.cost["grad"] += 1
             w = {k: x.detach().requires_grad_() for k, x in self.w.items()}
-            value = self.task.losses(w, self.batch).mean()
+            with torch.enable_grad():  # an optimizer's step is often taken where gradients are off
+                value = self.task.losses(w, self.batch).mean()
             grads = torch.autograd.grad(value, list(w.values()), allow_unused=True)
             self.memo["value_grad"] = value.detach(), _filled(w, grads)
         return self.memo["value_grad"]
@@ -122,9 +123,9 @@ class Point:
         if "graph" not in self.memo:
             w = {k: x.detach().requires_grad_() for k, x in self.w.items()}
             # The fused attention kernels have no second derivative.
-            with sdpa_kernel(SDPBackend.MATH):
+            with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
                 value = self.task.losses(w, self.batch).mean()
-            grads = torch.autograd.grad(value, list(w.values()), create_graph=True, allow_unused=True)
+                grads = torch.autograd.grad(value, list(w.values()), create_graph=True, allow_unused=True)
             held: dict[str, Tensor | None] = dict(zip(w, grads, strict=True))
             self.memo["graph"] = w, held
         return self.memo["graph"]
