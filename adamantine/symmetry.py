@@ -23,8 +23,11 @@ GROUPS["rotation"] = frozenset({"rotation", *GROUPS})
 
 
 def holds(symmetry: str) -> frozenset[str]:
-    """Every named group that the declared symmetry contains; `"a & b"` is the union of two, `"none"` empty."""
-    if symmetry == "none":
+    """Every named group that the declared symmetry contains; `"a & b"` is the union of two, `"none"` empty.
+
+    So is `"unknown"`, for a step whose code is not this package's: nothing may be built on it.
+    """
+    if symmetry in ("none", "unknown"):
         return frozenset()
     return frozenset().union(*(GROUPS[name] for name in symmetry.split(" & ")))
 

@@ -18,6 +18,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.rotations import BlockHaar
 from adamantine.optim.schedule import Constant
 from adamantine.optim.second_moment import Rms
+from adamantine.optim.torch_step import TorchStep
 from adamantine.part import Chain, Part, Route, Until
 from adamantine.point import Point, stream
 from adamantine.role import Is, Tag, Tags, bind
@@ -58,8 +59,14 @@ def recipe_functions():
     return public("adamantine.optim", returns_part)
 
 
+def usual_rate(f):
+    """0.01, unless the recipe says which rate it is made for."""
+    default = inspect.signature(f).parameters["lr"].default
+    return 0.01 if default is inspect.Parameter.empty else default
+
+
 def recipes():
-    return [on_surfaces(f(lr=0.01)) for f in recipe_functions()]
+    return [on_surfaces(f(lr=usual_rate(f))) for f in recipe_functions()]
 
 
 def kinds():
@@ -179,12 +186,12 @@ class Turn:
         return out
 
 
-def trajectory(part, task, w, steps=6):
+def trajectory(part, task, w, steps=6, size=0.05):
     s, draw = part.init(w), task.source(stream(0, "data"))
     for step in range(steps):
         p = Point(task, w, draw(w), step, steps)
         u, s = part.update(p.grad, s, p)
-        w = tree.add(w, u, -0.05)
+        w = tree.add(w, u, -size)
     return w
 
 
@@ -199,6 +206,9 @@ def asymmetry(part, group, seed=0):
 
 
 def check_symmetry(part):
+    if part.symmetry == "unknown":
+        assert type(part) is TorchStep, f"{part!r} must say what it commutes with; it is no foreign code"
+        return
     held = holds(part.symmetry)
     for group in GROUPS:
         found = max(asymmetry(part, group, seed) for seed in range(2))
@@ -280,8 +290,11 @@ def test_keeps_the_bytes_it_declares(part):
 
 @pytest.mark.parametrize("part", instances(), ids=label)
 def test_is_local_where_it_says_so(part):
+    if part.symmetry == "unknown":
+        pytest.skip("foreign code: not taken to be local, though it may be")
     w = Surface().init(stream(0, "init"))
-    whole, alone = trajectory(part, Surface(), w), dict(w)
+    size = 0.5  # steps long enough for an estimate of the distance to grow
+    whole, alone = trajectory(part, Surface(), w, size=size), dict(w)
     for name in w:
         s, draw, w_all = part.init({name: w[name]}), Surface().source(stream(0, "data")), dict(w)
         # What the other tensors do is taken from the whole run, so that the gradients are the same.
@@ -292,11 +305,11 @@ def test_is_local_where_it_says_so(part):
             one = Point(Surface(), {name: alone[name]}, None, step, 6).given({name: p.grad[name]})
             try:
                 u, s = part.update(one.grad, s, one)
-            except (KeyError, ValueError):
+            except (KeyError, ValueError, TypeError):
                 assert not part.local, f"{part!r} asks for other tensors, but declares itself local"
                 return
-            alone[name] = alone[name] - 0.05 * u[name]
-            w_all = tree.add(w_all, u_all, -0.05)
+            alone[name] = alone[name] - size * u[name]
+            w_all = tree.add(w_all, u_all, -size)
     apart = max(float((alone[k] - whole[k]).abs().max()) for k in w)
     assert (apart < 1e-12) == part.local, f"{part!r} declares local = {part.local}, but is {apart:.1e} apart alone"
 
@@ -309,7 +322,9 @@ def test_commutes_with_what_it_declares_and_nothing_more(part):
 @pytest.mark.parametrize("part", instances(), ids=label)
 def test_zero_gradients_give_finite_updates(part):
     w = Surface().init(stream(0, "init"))
-    p = Point(Surface(), w, None).given({k: torch.zeros_like(x) for k, x in w.items()})
+    p = Point(Surface(), w, Surface().source(stream(0, "data"))(w)).given(
+        {k: torch.zeros_like(x) for k, x in w.items()}
+    )
     u, _ = part.update(p.grad, part.init(w), p)
     assert all(torch.isfinite(x).all() for x in u.values())
 

@@ -8,7 +8,7 @@ import pytest
 import textbook
 import torch
 from problem import TAGS, Problem
-from test_contract_parts import recipe_functions
+from test_contract_parts import recipe_functions, usual_rate
 
 from adamantine import tree
 from adamantine.point import Point
@@ -52,7 +52,7 @@ def cases():
 def test_follows_its_paper(name, case):
     assert name in LOOPS, f"recipe {name} has no loop in tests/textbook; write it from the paper"
     given = dict(case)
-    lr, tolerance = given.pop("lr", 0.01), given.pop("tol", 1e-9)
+    lr, tolerance = given.pop("lr", usual_rate(RECIPES[name])), given.pop("tol", 1e-9)
     theirs = LOOPS[name](Problem(), Problem().start(), STEPS, lr, **given)
     mine = ours(RECIPES[name](lr, **given))
     assert all(torch.isfinite(x).all() for x in theirs.values())
@@ -61,8 +61,9 @@ def test_follows_its_paper(name, case):
 
 @pytest.mark.parametrize("name", sorted(set(LOOPS) & set(RECIPES)))
 def test_the_comparison_can_fail(name):
-    theirs = LOOPS[name](Problem(), Problem().start(), STEPS, 0.01)
-    assert apart(ours(RECIPES[name](0.0101)), theirs) > 1e-5
+    lr = usual_rate(RECIPES[name])
+    theirs = LOOPS[name](Problem(), Problem().start(), STEPS, lr)
+    assert apart(ours(RECIPES[name](1.01 * lr)), theirs) > 1e-5
 
 
 def test_every_loop_belongs_to_a_recipe():

@@ -1,0 +1,68 @@
+"""Layer-wise trust ratios: LARS (You et al., arXiv:1708.03888) and LAMB (You et al., arXiv:1904.00962)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from adamantine.optim import limits
+from adamantine.optim.decay import Decay
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Ema, Momentum
+from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.second_moment import Rms
+from adamantine.part import Part, State
+from adamantine.point import Point
+from adamantine.tree import Params
+
+
+@dataclass(frozen=True)
+class Trust(Part):
+    """`coefficient |w| / (|u| + decay |w|) (u + decay w)`, with the norms of each tensor by itself.
+
+    A step is then about as long as the same fraction of every tensor. The ratio is 1 where `w` or `u` is zero.
+    """
+
+    coefficient: float = 1.0
+    decay: float = 0.0
+    symmetry: ClassVar[str] = "layer rotation"
+
+    def __post_init__(self) -> None:
+        limits.positive(self, coefficient=self.coefficient)
+        limits.nonnegative(self, decay=self.decay)
+
+    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
+        """The scaled direction."""
+        out = {}
+        for k, x in u.items():
+            weight, length = p.w[k].norm(), x.norm()
+            ratio = self.coefficient * weight / (length + self.decay * weight)
+            ratio = torch.where((weight > 0) & (length > 0), ratio, 1.0)
+            out[k] = ratio * torch.add(x, p.w[k], alpha=self.decay)
+        return out, s
+
+
+def lamb(
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-6,
+    decay: float = 0.01,
+    schedule: Schedule = Constant(),
+) -> Part:
+    """`Ema >> Rms >> Decay >> Trust >> Lr` (arXiv:1904.00962, algorithm 2, with its `phi` the identity).
+
+    Every tensor is scaled, as in the paper; the authors' code leaves out biases and normalizations.
+    """
+    return Ema(beta1) >> Rms(beta2, eps) >> Decay(decay) >> Trust() >> Lr(lr, schedule)
+
+
+def lars(
+    lr: float = 1.0,
+    beta: float = 0.9,
+    coefficient: float = 0.001,
+    decay: float = 1e-4,
+    schedule: Schedule = Constant(),
+) -> Part:
+    """`Trust >> Lr >> Momentum` (arXiv:1708.03888, algorithm 1): the rate is inside the momentum, as in the paper."""
+    return Trust(coefficient, decay) >> Lr(lr, schedule) >> Momentum(beta)
