@@ -1,10 +1,10 @@
 """SOAP (arXiv:2409.11321, algorithm 3): Adam in the slowly turning eigenbasis of Shampoo's two averages.
 
-Conventions where the paper leaves room: tensors of more axes are matrices with all but the first axis along the columns,
+Conventions where the paper leaves room: tensors of more axes are matrices with all but the first along the columns,
 vectors get Adam; the first step is taken, in the eigenbasis of its own gradient; while the gradients so far cannot span
 the longer side (`t` before this one, `t (min(m, n) - 1) < max(m, n)`, as a softmax's lack one rank) the basis is found
-afresh in every step, for what no gradient has met is arbitrary in it; later it is renewed every `every` steps by one step
-of orthogonal iteration. An eigenvector keeps its sign, so that averages in its coordinates keep their meaning.
+afresh in every step, for what no gradient has met is arbitrary in it; later it is renewed every `every` steps by one
+step of orthogonal iteration. An eigenvector keeps its sign, so that averages in its coordinates keep their meaning.
 """
 
 import torch
@@ -38,14 +38,14 @@ def soap(problem, w, steps, lr, beta1=0.95, beta2=0.95, eps=1e-8, decay=0.0, eve
     left, right = {k: 0 * eye[:a, :a] for k, (a, b) in size.items()}, {k: 0 * eye[:b, :b] for k, (a, b) in size.items()}
     q, r = {k: eye[:a, :a] for k, (a, b) in size.items()}, {k: eye[:b, :b] for k, (a, b) in size.items()}
     m = {k: torch.zeros_like(x) for k, x in w.items()}
-    v = {k: torch.zeros_like(x).reshape(size.get(k, x.shape)) for k, x in w.items()}
+    v = {k: torch.zeros_like(x).reshape(*size[k]) if k in size else torch.zeros_like(x) for k, x in w.items()}
     for t in range(steps):
         grad, w = problem.grad(w, t), dict(w)
         for k in w:
             m[k] = beta1 * m[k] + (1 - beta1) * grad[k]
             g, u = grad[k], m[k] / (1 - beta1 ** (t + 1))
             if k in size:
-                g, u = g.reshape(size[k]), u.reshape(size[k])
+                g, u = g.reshape(*size[k]), u.reshape(*size[k])
                 left[k] = beta2 * left[k] + (1 - beta2) * g @ g.T
                 right[k] = beta2 * right[k] + (1 - beta2) * g.T @ g
                 early = t * max(min(size[k]) - 1, 1) < max(size[k])
