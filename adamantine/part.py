@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from adamantine.kernel import Fused
+from adamantine.live import Live, Moment
 from adamantine.point import Point
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
@@ -25,12 +26,19 @@ class Part:
     `symmetry` names the largest group of reparametrizations the part commutes with (`GROUPS`); the suite
     checks the claim both ways. `gradients` is how many gradients a step computes beyond the first, on average,
     with a Hessian-vector product counted as two. `local` says whether the update of a tensor depends on that
-    tensor's gradient, weight and state alone, so that tensors can be stepped one by one.
+    tensor's gradient, weight and state alone, so that tensors can be stepped one by one. `inherits` says that the part
+    cannot run before it has taken over (`adopt`) what another has learnt.
     """
 
     symmetry: ClassVar[Any] = "none"
     gradients: ClassVar[Any] = 0
     local: ClassVar[Any] = True
+    inherits: ClassVar[bool] = False
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """What the direction is scaled by on its way through, for those who average it behind; () for nothing."""
+        return (type(self).__name__,)
 
     def init(self, w: Params) -> State:
         """State before the first step: nested tuples and dicts of tensors and plain numbers."""
@@ -50,6 +58,14 @@ class Part:
 
     def renew(self, s: State, p: Point) -> State:
         """The objective has changed (new rollout, new target network): what becomes of the state."""
+        return s
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """What the state holds of averages, whatever way it keeps them, for another part to go on from."""
+        return ()
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """The state `s` with what it has a place for taken from `live`; `s` itself where there is nothing for it."""
         return s
 
     def state_bytes(self, w: Params) -> int:
@@ -76,7 +92,7 @@ class Chain(Part):
     @property
     def symmetry(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """What every part commutes with."""
-        return _common(self.parts)
+        return common(self.parts)
 
     @property
     def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -109,6 +125,27 @@ class Chain(Part):
     def renew(self, s: State, p: Point) -> State:
         """Renew every part."""
         return tuple(x.renew(sx, p) for x, sx in zip(self.parts, s, strict=True))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Every part's, in order."""
+        return sum((x.units for x in self.parts), ())
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """Every part's, in order."""
+        held, units = [], ()
+        for x, sx in zip(self.parts, s, strict=True):
+            held += [m.behind(units) for m in x.moments(sx, w)]
+            units += x.units
+        return tuple(held)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """Every part in order takes what it has a place for."""
+        new = []
+        for x, sx in zip(self.parts, s, strict=True):
+            new.append(x.adopt(sx, live, w))
+            live = live.behind(x.units)
+        return tuple(new)
 
     def state_bytes(self, w: Params) -> int:
         """Sum over the parts."""
@@ -174,62 +211,27 @@ class Route(Part):
         """Renew both sides."""
         return self.yes.renew(s[0], p), self.no.renew(s[1], p)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Those of both sides, where they agree."""
+        return self.yes.units if self.yes.units == self.no.units else (repr(self),)
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """Both sides', each of its own tensors."""
+        yes, no = self.halves(w, w)
+        return (*self.yes.moments(s[0], yes), *self.no.moments(s[1], no))
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """Each side for its own tensors."""
+        yes, no = self.halves(w, w)
+        return self.yes.adopt(s[0], live, yes), self.no.adopt(s[1], live, no)
+
     def state_bytes(self, w: Params) -> int:
         """Sum over both sides."""
         yes, no = self.halves(w, w)
         return self.yes.state_bytes(yes) + self.no.state_bytes(no)
 
 
-@dataclass(frozen=True)
-class Until(Part):
-    """`first` up to a fraction of training, then `second` from a fresh state."""
-
-    fraction: float
-    first: Part
-    second: Part
-
-    @property
-    def symmetry(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What both commute with."""
-        return _common((self.first, self.second))
-
-    @property
-    def gradients(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The dearer of the two."""
-        return max(self.first.gradients, self.second.gradients)
-
-    @property
-    def local(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether both are."""
-        return self.first.local and self.second.local
-
-    def init(self, w: Params) -> State:
-        """The first part's state."""
-        return (0, self.first.init(w))
-
-    def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
-        """Switch when `step >= fraction * steps`."""
-        stage, inner = s
-        if p.step < self.fraction * p.steps:
-            u, inner = self.first.update(u, inner, p)
-            return u, (0, inner)
-        if stage == 0:
-            inner = self.second.init({k: p.w[k] for k in u})
-        u, inner = self.second.update(u, inner, p)
-        return u, (1, inner)
-
-    def read(self, w: Params, s: State) -> Params:
-        """As the part now in charge reads."""
-        return (self.second if s[0] else self.first).read(w, s[1])
-
-    def renew(self, s: State, p: Point) -> State:
-        """Renew the part now in charge."""
-        return s[0], (self.second if s[0] else self.first).renew(s[1], p)
-
-    def state_bytes(self, w: Params) -> int:
-        """The larger of the two."""
-        return max(self.first.state_bytes(w), self.second.state_bytes(w))
-
-
-def _common(parts: tuple[Part, ...]) -> str:
+def common(parts: tuple[Part, ...]) -> str:
+    """The symmetry that all `parts` have."""
     return symmetry_of(GROUPS["rotation"].intersection(*(holds(x.symmetry) for x in parts)))

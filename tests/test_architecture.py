@@ -9,13 +9,18 @@ ROOT = Path(__file__).parents[1] / "adamantine"
 # Who may import whom: a module may import anything in an earlier layer, and its own package where it is listed.
 LAYERS = [
     {"tree", "symmetry", "compiler"},
-    {"point", "kernel"},
+    {"point", "kernel", "live"},
     {"part"},
-    {"role", "one_pass"},
-    {"inplace"},
+    {"role", "one_pass", "until"},
+    {"inplace", "tag_layers"},
+    {"tag_blocks"},
+    {"tagger"},
+    {"tag_table"},
     {"nets", "data"},
     {"optim", "tasks", "probes"},
     {"assume"},
+    {"listing", "composition"},
+    {"recipes"},
     {"run"},
     {"key"},
     {"result"},
@@ -23,8 +28,8 @@ LAYERS = [
     {"evidence", "comparison", "store"},
     {"panels", "engine"},
     {"report", "claims"},
-    {"claim", "listing"},
-    {"progress"},
+    {"claim"},
+    {"progress", "catalogue"},
     {"__main__"},
 ]
 WITHIN = {"nets", "data", "optim", "tasks", "probes", "assume", "report", "finding", "parquet"}

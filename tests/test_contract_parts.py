@@ -13,16 +13,19 @@ from walk import names, public
 from adamantine import tree
 from adamantine.optim.basis import InBasis
 from adamantine.optim.decay import Decay
+from adamantine.optim.eigenbasis import Eigenbasis
 from adamantine.optim.lr import Lr
-from adamantine.optim.momentum import Ema
+from adamantine.optim.momentum import Ema, Momentum
 from adamantine.optim.rotations import BlockHaar
 from adamantine.optim.schedule import Constant
 from adamantine.optim.second_moment import Rms
+from adamantine.optim.svd_basis import SvdBasis
 from adamantine.optim.torch_step import TorchStep
-from adamantine.part import Chain, Part, Route, Until
+from adamantine.part import Chain, Part, Route
 from adamantine.point import Point, stream
 from adamantine.role import Is, Tag, Tags, bind
 from adamantine.symmetry import GROUPS, holds
+from adamantine.until import Until
 
 NAMES = names()
 
@@ -32,7 +35,7 @@ def is_matrix(name, x):
 
 
 NAMES["is_matrix"] = is_matrix
-ROLE = {"a": "up", "b": "bias", "c": "query", "m": "down", "v": "bias", "four": "convolution"}
+ROLE = {"a": "up", "b": "bias", "c": "query", "m": "down", "v": "bias", "four": "convolution", "e": "head"}
 TAGS = Tags(tuple((k, Tag(role)) for k, role in ROLE.items()))
 
 
@@ -75,7 +78,9 @@ def kinds():
 
 @cache
 def instances():
-    singles = [on_surfaces(built(k)) for k in kinds()]
+    singles = [on_surfaces(built(k)) for k in kinds() if not k.inherits]
+    # What goes on from another's state is tried behind another.
+    heirs = [Until(0.25, Rms(0.9), on_surfaces(built(k))) for k in kinds() if k.inherits]
     # Wrappers say less than what they wrap: try each over a part of every symmetry.
     wrapped = [
         dataclasses.replace(x, inner=inner)
@@ -92,9 +97,12 @@ def instances():
         Route(Is("up", "bias", tags=TAGS), Ema(0.9) >> Rms(0.9, shape="all"), Rms(0.9)),
         Until(0.5, Ema(0.9), Rms(0.9)),
         Until(0.4, Rms(0.9, shape="all"), Rms(0.9, shape="row")),
+        Until(0.25, Ema(0.9) >> Rms(0.9), Until(0.5, Ema(0.9) >> Rms(0.9, shape="row"), Momentum(0.9), carry=False)),
+        Eigenbasis(Ema(0.9) >> Rms(0.9), every=2, reproject=True),
+        SvdBasis(Ema(0.9) >> Rms(0.9), every=2, reproject=True),
         Chain(),
     ]
-    return [*singles, *wrapped, *turned, *composed, *recipes()]
+    return [*singles, *heirs, *wrapped, *turned, *composed, *recipes()]
 
 
 def label(part):
@@ -111,7 +119,7 @@ class Surface:
     splits = True
 
     def shapes(self):
-        return {"a": self.matrix, "b": (self.vector,), "c": (3, 3)}
+        return {"a": self.matrix, "b": (self.vector,), "c": (3, 3), "e": (3, 2)}
 
     def init(self, rng):
         return {k: torch.randn(s, generator=rng, dtype=torch.float64) for k, s in self.shapes().items()}

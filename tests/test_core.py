@@ -12,11 +12,12 @@ from adamantine.optim.adam import adamw
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Momentum
 from adamantine.optim.sgd import sgd
-from adamantine.part import Chain, Part, Route, Until
+from adamantine.part import Chain, Part, Route
 from adamantine.point import Point, stream
 from adamantine.run import Checkpoint, Diverged, Row, Run, Trained
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tasks.images import Images
+from adamantine.until import Until
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ def test_route_sends_each_tensor_its_own_way():
     assert Route(bias_like, Chain(), Chain()).symmetry == "layer rotation"
 
 
-def test_until_switches_once_and_starts_afresh():
-    part = Until(0.5, Momentum(0.9), Momentum(0.5))
+def test_until_switches_once_and_starts_afresh_if_told():
+    part = Until(0.5, Momentum(0.9), Momentum(0.5), carry=False)
     p = point()
     s = part.init(p.w)
     for step in range(4):

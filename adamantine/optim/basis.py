@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
@@ -123,6 +124,18 @@ def read_in(basis: Basis, inner: Part, w: Params, s: State) -> Params:
     return w if out is z else basis.back(out)
 
 
+def told_in(basis: Basis, inner: Part, s: State, w: Params) -> tuple[Moment, ...]:
+    """The moments of `inner`, marked as being in `basis`."""
+    held = inner.moments(s, w)
+    return held if isinstance(basis, Identity) else tuple(m.within(basis) for m in held)
+
+
+def reprojected(old: Basis, new: Basis, inner: Part, s: State, w: Params) -> State:
+    """The state of `inner` as it is in the basis `new`, given that it is `s` in the basis `old`."""
+    held = told_in(old, inner, s, w)
+    return inner.adopt(s, Live(held).seen_in(new), w) if held else s
+
+
 @dataclass(frozen=True)
 class InBasis(Part):
     """`inner` in the fixed coordinates of `basis`: `back(inner(forth(u)))`, with gradient and weights rotated."""
@@ -169,6 +182,19 @@ class InBasis(Part):
     def renew(self, s: State, p: Point) -> State:
         """As the inner part renews, at the rotated point."""
         return self.inner.renew(s, seen_in(self.basis, p.w, p))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's."""
+        return self.inner.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The inner part's, in this basis."""
+        return told_in(self.basis, self.inner, s, w)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """For the inner part, turned into this basis."""
+        return self.inner.adopt(s, live if isinstance(self.basis, Identity) else live.seen_in(self.basis), w)
 
     def state_bytes(self, w: Params) -> int:
         """The inner part's; the rotation itself is derived from its seed."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
@@ -54,6 +55,19 @@ class Clip(Part):
     def renew(self, s: State, p: Point) -> State:
         """As the inner part renews."""
         return self.inner.renew(s, p)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's: clipping is for the rare gradient, and leaves averages what they are."""
+        return self.inner.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The inner part's."""
+        return self.inner.moments(s, w)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """For the inner part."""
+        return self.inner.adopt(s, live, w)
 
     def state_bytes(self, w: Params) -> int:
         """The inner part's."""

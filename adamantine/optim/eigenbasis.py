@@ -10,19 +10,31 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
-from adamantine.optim.basis import read_in, seen_in, update_in
+from adamantine.optim.basis import read_in, reprojected, seen_in, told_in, update_in
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
-from adamantine.optim.two_sided import TwoSided, aligned, eyes, sides, square_bytes, symmetry_in
+from adamantine.optim.two_sided import (
+    TwoSided,
+    aligned,
+    eyes,
+    paired,
+    sides,
+    square_bytes,
+    symmetry_in,
+    unchanged,
+    unpaired,
+)
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params
 
 Method = Literal["qr", "eigh"]
+EIGENBASIS = "eigenbasis"
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,9 @@ class Eigenbasis(Part):
     The basis is found by `eigh`, largest eigenvalue first, at the first step, and at each further one until the
     gradients so far can span the longer side; then every `every` steps, by one step of orthogonal iteration
     (`"qr"`, as SOAP) or afresh (`"eigh"`). SOAP skips its first update; here the first gradient is turned by
-    its own eigenbasis. The inner state is kept when the basis changes, its columns in their order.
+    its own eigenbasis. The inner state is kept when the basis changes, its columns in their order, as SOAP keeps the
+    second moment; with `reproject` it is turned along, first moments exactly, second moments by squared entries.
+    What is taken over from another optimizer is turned at the first step in any case.
 
     Tensors of more than two axes are taken as `x.flatten(1)`; vectors, and sides above `max_side`, are left
     alone (the symmetry then ends at them).
@@ -43,6 +57,7 @@ class Eigenbasis(Part):
     every: int = 10
     method: Method = "qr"
     max_side: int = 1024
+    reproject: bool = False
 
     def __post_init__(self) -> None:
         limits.part(self, inner=self.inner)
@@ -73,12 +88,14 @@ class Eigenbasis(Part):
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """The inner update in the eigenbasis, turned back."""
-        t, (a, b), (left, right), inner = s
+        t, (a, b), old, inner = s
         g = {k: p.grad[k].flatten(1) for k in {**a, **b}}
         a = {k: torch.lerp(x, g[k] @ g[k].T, 1 - self.beta) for k, x in a.items()}
         b = {k: torch.lerp(x, g[k].T @ g[k], 1 - self.beta) for k, x in b.items()}
-        left = {k: self._basis(t, g[k], a[k], q) for k, q in left.items()}
-        right = {k: self._basis(t, g[k], b[k], q) for k, q in right.items()}
+        left = {k: self._basis(t, g[k], a[k], q) for k, q in old[0].items()}
+        right = {k: self._basis(t, g[k], b[k], q) for k, q in old[1].items()}
+        if t == 0 or (self.reproject and not unchanged(old, (left, right))):
+            inner = reprojected(TwoSided(*old), TwoSided(left, right), self.inner, inner, u)
         out, inner = update_in(TwoSided(left, right), self.inner, u, inner, p)
         return out, (t + 1, (a, b), (left, right), inner)
 
@@ -103,6 +120,26 @@ class Eigenbasis(Part):
     def renew(self, s: State, p: Point) -> State:
         """As the inner part renews; averages and bases stay."""
         return *s[:3], self.inner.renew(s[3], seen_in(TwoSided(*s[2]), p.w, p))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's."""
+        return self.inner.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The basis with its averages, and the inner part's moments in that basis."""
+        t, averages, bases, inner = s
+        own = (Moment(EIGENBASIS, paired(*averages, *bases), t),) if t else ()
+        return (*own, *told_in(TwoSided(*bases), self.inner, inner, w))
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """Another eigenbasis as it is; what is for the inner part turned into it."""
+        t, averages, bases, inner = s
+        m = live.claim(EIGENBASIS, paired(*averages, *bases))
+        if m is not None:
+            held = unpaired(m.value, *averages, *bases)
+            t, averages, bases = m.t, held[:2], held[2:]
+        return t, averages, bases, self.inner.adopt(inner, live.seen_in(TwoSided(*bases)), w)
 
     def state_bytes(self, w: Params) -> int:
         """Two square matrices a side, and the inner state."""

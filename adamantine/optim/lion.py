@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 
 from adamantine.kernel import Code, Fused
+from adamantine.live import FIRST, Live, Moment, uncounted
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -39,6 +40,15 @@ class Lion(Part):
         """As `update`."""
         text = "const T x = $m + $near * (u - $m); $m += $far * (u - $m); u = (x > 0) - (x < 0);"
         return Fused(Code(text, (("m", "full"),), ("near", "far")), (s,), (1 - self.beta1, 1 - self.beta2), s)
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`m`, steps uncounted; nothing while it is zero."""
+        return uncounted(FIRST, s)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """A first moment as it is."""
+        m = live.claim(FIRST, w)
+        return each(torch.clone, m.value) if m else s
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from adamantine.kernel import Code, Fused
+from adamantine.live import FIRST, Live, Moment, counted, steps_and_bias, uncounted
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -43,6 +44,20 @@ class Momentum(Part):
         """As `update`."""
         text = f"$m = u + $beta * $m; u = {'u + $beta * $m' if self.nesterov else '$m'};"
         return Fused(Code(text, (("m", "full"),), ("beta",)), (s,), (self.beta,), s)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """A sum of directions is a direction."""
+        return ()
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The average `(1 - beta) m`, steps uncounted; nothing while it is zero."""
+        return uncounted(FIRST, s, 1 - self.beta)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """The average over `1 - beta`, as if it had been the direction forever."""
+        m = live.claim(FIRST, w)
+        return each(lambda x: x / (1 - self.beta), m.value) if m else s
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""
@@ -90,6 +105,23 @@ class Ema(Part):
         text = f"$m += $rest * (u - $m); u = $m * $a{' + u * $b' if self.nesterov else ''};"
         names = ("rest", "a", "b")[: len(numbers)]
         return Fused(Code(text, (("m", "full"),), names), (s[1],), tuple(numbers), (t, s[1]))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """An average of directions is a direction."""
+        return ()
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`m / (1 - beta^t)`, whether or not it is passed on so; nothing before the first step."""
+        return counted(FIRST, s, self.beta)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """The steps go on being counted, and `m / (1 - beta^t)` is kept, so that a new `beta` makes no jump."""
+        m = live.claim(FIRST, w)
+        if m is None:
+            return s
+        t, held = steps_and_bias(m, self.beta)
+        return t, each(lambda x: x * held, m.value)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

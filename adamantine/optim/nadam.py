@@ -1,11 +1,13 @@
 """NAdam (Dozat 2016): Adam with Nesterov's look-ahead and a momentum coefficient that warms up."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
 from adamantine.kernel import Code, Fused
+from adamantine.live import FIRST, Live, Moment, counted, steps_and_bias
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -56,6 +58,23 @@ class WarmNesterov(Part):
         numbers = (1 - self.beta, (1 - now) / (1 - product), ahead / (1 - product * ahead))
         code = Code("$m += $rest * (u - $m); u = u * $a + $m * $b;", (("m", "full"),), ("rest", "a", "b"))
         return Fused(code, (s[2],), numbers, (t, product, s[2]))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """An average of directions is a direction."""
+        return ()
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`m / (1 - beta^t)`; nothing before the first step."""
+        return counted(FIRST, (s[0], s[2]), self.beta)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """The steps go on being counted, and with them `P`."""
+        m = live.claim(FIRST, w)
+        if m is None:
+            return s
+        t, held = steps_and_bias(m, self.beta)
+        return t, math.prod(self._mu(i) for i in range(1, t + 1)), each(lambda x: x * held, m.value)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

@@ -1,10 +1,11 @@
 """RMSprop (Hinton 2012) and its centered form (Graves, arXiv:1308.0850), as `torch.optim.RMSprop` has them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
 
+from adamantine.live import SECOND, Live, Moment, uncounted
 from adamantine.optim import limits
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Momentum
@@ -17,10 +18,13 @@ from adamantine.optim.second_moment import (
     block_means,
     block_of,
     root,
+    spread,
 )
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, each, size_bytes
+
+MEAN = "mean of the gradient"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,21 @@ class CenteredRms(Part):
         mean = block_means(each(torch.square, a), self.shape)
         under = root({k: (x - mean[k]).clamp_min(0) for k, x in v.items()}, self.eps)
         return {k: x / under[block_of(k, self.shape)] for k, x in u.items()}, (v, a)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """As for `Rms`."""
+        return (SECOND,)
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`v` in every coordinate of the block, and `a`; nothing while they are zero."""
+        second = uncounted(SECOND, s[0])
+        return (*(replace(m, value=spread(m.value, w, self.shape)) for m in second), *uncounted(MEAN, s[1]))
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """A second moment, and the mean of the gradient where there is one; without it, it starts at zero."""
+        v, a = live.claim(SECOND, w), live.claim(MEAN, w)
+        return block_means(v.value, self.shape) if v else s[0], a.value if v and a else s[1]
 
     def state_bytes(self, w: Params) -> int:
         """One value a block and one copy of the weights."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from adamantine.kernel import Code, Fused
+from adamantine.live import SECOND, Live, Moment, steps_and_bias
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -70,6 +71,11 @@ def root(v: Params, eps: float, scale: float = 1.0) -> Params:
     """`scale * sqrt(v) + eps`; with `eps = 0` never quite zero, so that `0 / root` is 0 and not NaN."""
     out = {k: x.sqrt().mul(scale).add(eps) for k, x in v.items()}
     return out if eps else {k: x.clamp_min(torch.finfo(x.dtype).tiny) for k, x in out.items()}
+
+
+def spread(blocks: Params, w: Params, shape: Shape) -> Params:
+    """One value a coordinate from one a block: the same for the whole block, so that its mean is kept."""
+    return {k: blocks[block_of(k, shape)].expand_as(x) for k, x in w.items()}
 
 
 def block_bytes(w: Params, shape: Shape) -> int:
@@ -134,6 +140,31 @@ class Rms(Part):
         t = s[0] + 1
         numbers = (1 - self.beta, (1 - self.beta**t) ** -0.5 if self.debias else 1.0, self.eps or TINY)
         return Fused(CODE[self.shape], (s[1],), numbers, (t, s[1]))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Divided by the root of a second moment, however it is kept."""
+        return (SECOND,)
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`v / (1 - beta^t)` in every coordinate of the block; nothing before the first step."""
+        t, v = s
+        if not t or not w:
+            return ()
+        unbiased = {k: x / (1 - self.beta**t) for k, x in v.items()}
+        return (Moment(SECOND, spread(unbiased, w, self.shape), t),)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """`(1 - beta^t)` times the mean over the block.
+
+        The mean is linear, so that a block takes over exactly what it would have held from the start. From coarse to
+        fine the mean is all that is known: a row that becomes a column keeps no more than the mean over the tensor.
+        """
+        m = live.claim(SECOND, w)
+        if m is None:
+            return s
+        t, held = steps_and_bias(m, self.beta)
+        return t, block_means(each(lambda x: x * held, m.value), self.shape)
 
     def state_bytes(self, w: Params) -> int:
         """One value a block."""

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
-from adamantine.optim.basis import read_in, seen_in, update_in
+from adamantine.optim.basis import read_in, reprojected, seen_in, told_in, update_in
 from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
-from adamantine.optim.two_sided import TwoSided, aligned, eyes, sides, square_bytes, symmetry_in
+from adamantine.optim.two_sided import TwoSided, aligned, eyes, paired, sides, square_bytes, symmetry_in, unpaired
 from adamantine.part import Part, State
 from adamantine.point import Point
 from adamantine.tree import Params
+
+SINGULAR = "singular basis"
 
 
 def completed(u: Tensor, w: Tensor) -> Tensor:
@@ -37,8 +40,9 @@ class SvdBasis(Part):
     """`inner` in the singular basis of the current gradient, renewed every `every` steps from the first one on.
 
     The inner state is kept as it is when the basis changes, as published; singular vectors keep their signs
-    from one basis to the next, so that a momentum keeps its meaning where the basis moves little. To project
-    a momentum exactly, put it before: `Ema() >> SvdBasis(Rms())`. In the first step the basis comes from the
+    from one basis to the next, so that a momentum keeps its meaning where the basis moves little. With `reproject` it
+    is turned along, first moments exactly, second moments by squared entries; what is taken over from another
+    optimizer is turned at the first step in any case. In the first step the basis comes from the
     very gradient it turns, so that Adam's update is `U V'`, the polar factor; round-off beside the diagonal, which a
     second moment would blow up to size one, is removed in steps that renew the basis.
 
@@ -50,6 +54,7 @@ class SvdBasis(Part):
     inner: Part = Ema() >> Rms()
     every: int = 50
     max_side: int = 1024
+    reproject: bool = False
 
     def __post_init__(self) -> None:
         limits.part(self, inner=self.inner)
@@ -80,7 +85,10 @@ class SvdBasis(Part):
         t, left, right, inner = s
         grad = None
         if t % self.every == 0:
+            old = TwoSided(left, right)
             left, right, grad = _renewed(left, right, u, p)
+            if t == 0 or self.reproject:
+                inner = reprojected(old, TwoSided(left, right), self.inner, inner, u)
         out, inner = update_in(TwoSided(left, right), self.inner, u, inner, p, grad)
         return out, (t + 1, left, right, inner)
 
@@ -91,6 +99,25 @@ class SvdBasis(Part):
     def renew(self, s: State, p: Point) -> State:
         """As the inner part renews; the basis keeps to its rhythm."""
         return *s[:3], self.inner.renew(s[3], seen_in(TwoSided(s[1], s[2]), p.w, p))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's."""
+        return self.inner.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The basis, and the inner part's moments in it."""
+        t, left, right, inner = s
+        own = (Moment(SINGULAR, paired(left, right), t),) if t else ()
+        return (*own, *told_in(TwoSided(left, right), self.inner, inner, w))
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """Another singular basis as it is; what is for the inner part turned into it."""
+        t, left, right, inner = s
+        m = live.claim(SINGULAR, paired(left, right))
+        if m is not None:
+            t, (left, right) = m.t, unpaired(m.value, left, right)
+        return t, left, right, self.inner.adopt(inner, live.seen_in(TwoSided(left, right)), w)
 
     def state_bytes(self, w: Params) -> int:
         """A square matrix a side, and the inner state."""

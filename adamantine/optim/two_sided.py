@@ -64,6 +64,21 @@ def aligned(new: Tensor, old: Tensor) -> Tensor:
     return torch.where((new * old).sum(0) < 0, -1.0, 1.0).to(new.dtype)
 
 
+def unchanged(old: tuple[Params, Params], new: tuple[Params, Params]) -> bool:
+    """Whether the same matrices stand on both sides, by identity."""
+    return all(q is before[k] for before, after in zip(old, new, strict=True) for k, q in after.items())
+
+
+def paired(*sides: Params) -> Params:
+    """Several dicts by tensor as one, keys numbered by where they come from."""
+    return {f"{i}/{k}": x for i, side in enumerate(sides) for k, x in side.items()}
+
+
+def unpaired(a: Params, *sides: Params) -> tuple[Params, ...]:
+    """Inverse of `paired`, given dicts with the same keys."""
+    return tuple({k: a[f"{i}/{k}"] for k in side} for i, side in enumerate(sides))
+
+
 def symmetry_in(inner: Part) -> str:
     """The symmetry of `inner` in a basis that turns with the matrices and is fixed up to signs.
 
