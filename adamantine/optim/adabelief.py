@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.live import FIRST, Live, Moment, counted, steps_and_bias
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -13,6 +14,8 @@ from adamantine.optim.second_moment import root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, each, size_bytes
+
+BELIEF = "mean square distance from the average"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,19 @@ class Belief(Part):
         v = {k: torch.lerp(s[2][k], (x - m[k]).square(), 1 - self.beta2) + self.eps for k, x in u.items()}
         under = root(v, self.eps, (1 - self.beta2**t) ** -0.5)
         return {k: x / (1 - self.beta1**t) / under[k] for k, x in m.items()}, (t, m, v)
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`v / (1 - beta2^t)` and `m / (1 - beta1^t)`; nothing before the first step."""
+        return (*counted(BELIEF, (s[0], s[2]), self.beta2), *counted(FIRST, s[:2], self.beta1))
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """Both averages, or none: one alone would have the count of steps of the other."""
+        v = live.claim(BELIEF, w)
+        m = live.claim(FIRST, w) if v else None
+        if v is None or m is None:
+            return s
+        t, held = steps_and_bias(m, self.beta1)
+        return t, each(lambda x: x * held, m.value), each(lambda x: x * (1 - self.beta2**t), v.value)
 
     def state_bytes(self, w: Params) -> int:
         """Two copies of the weights."""

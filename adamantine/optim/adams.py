@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.live import FIRST, Live, Moment, uncounted
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -40,6 +41,15 @@ class MomentumRms(Part):
         m = {k: torch.lerp(s[k], x, 1 - self.beta1) for k, x in u.items()}
         under = root({k: torch.lerp(s[k].square(), x.square(), 1 - self.beta2) for k, x in u.items()}, self.eps)
         return {k: x / under[k] for k, x in m.items()}, m
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`m`, steps uncounted; nothing while it is zero."""
+        return uncounted(FIRST, s)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """A first moment as it is."""
+        m = live.claim(FIRST, w)
+        return each(torch.clone, m.value) if m else s
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

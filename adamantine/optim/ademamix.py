@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.live import FIRST, Live, Moment, counted, steps_and_bias, uncounted
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -14,6 +15,8 @@ from adamantine.optim.second_moment import Rms
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, each, size_bytes
+
+SLOW = "slow average of the gradient"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,24 @@ class TwoEmas(Part):
         m1 = {k: torch.lerp(s[1][k], x, 1 - self.beta1) for k, x in u.items()}
         m2 = {k: torch.lerp(s[2][k], x, 1 - beta3) for k, x in u.items()}
         return {k: torch.add(x / (1 - self.beta1**t), m2[k], alpha=alpha) for k, x in m1.items()}, (t, m1, m2)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """A sum of averages of directions is a direction."""
+        return ()
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`m1 / (1 - beta1^t)`, and `m2`; nothing before the first step."""
+        return (*counted(FIRST, s[:2], self.beta1), *uncounted(SLOW, s[2]))
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """A first moment, and the slow one where there is one; without it, it starts at zero."""
+        fast, slow = live.claim(FIRST, w), live.claim(SLOW, w)
+        m2 = each(torch.clone, slow.value) if slow else s[2]
+        if fast is None:
+            return *s[:2], m2
+        t, held = steps_and_bias(fast, self.beta1)
+        return t, each(lambda x: x * held, fast.value), m2
 
     def state_bytes(self, w: Params) -> int:
         """Two copies of the weights."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.live import SECOND, Live, Moment, settled
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -46,6 +47,20 @@ class PreviousRms(Part):
         if self.clip:
             out = each(lambda x: x.clamp(-(t**0.25), t**0.25), out)
         return out, (t + 1, {k: torch.lerp(before[k], x, 1 - self.beta) for k, x in square.items()})
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """As for `Rms`."""
+        return (SECOND,)
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`v`, which has no bias; nothing before the first step."""
+        return (Moment(SECOND, s[1], s[0]),) if s[0] else ()
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """A second moment as it is, so that no first step is skipped."""
+        m = live.claim(SECOND, w)
+        return (m.t or settled(self.beta), each(torch.clone, m.value)) if m else s
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

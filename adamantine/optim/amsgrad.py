@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.live import SECOND, Live, Moment, counted, steps_and_bias
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -44,6 +45,24 @@ class MaxRms(Part):
         top = {k: torch.maximum(s[2][k], x) for k, x in v.items()}
         under = root(top, self.eps, (1 - self.beta**t) ** -0.5 if self.debias else 1.0)
         return {k: x / under[k] for k, x in u.items()}, (t, v, top)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """As for `Rms`."""
+        return (SECOND,)
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`v / (1 - beta^t)`; nothing before the first step."""
+        return counted(SECOND, s[:2], self.beta)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """`(1 - beta^t)` times the second moment, which is the largest so far."""
+        m = live.claim(SECOND, w)
+        if m is None:
+            return s
+        t, held = steps_and_bias(m, self.beta)
+        v = each(lambda x: x * held, m.value)
+        return t, v, v
 
     def state_bytes(self, w: Params) -> int:
         """Two copies of the weights."""

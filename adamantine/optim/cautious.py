@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lion import Lion
@@ -68,6 +69,19 @@ class Cautious(Part):
     def renew(self, s: State, p: Point) -> State:
         """As the inner part renews."""
         return self.moment.renew(s, p)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's."""
+        return self.moment.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The inner part's."""
+        return self.moment.moments(s, w)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """For the inner part."""
+        return self.moment.adopt(s, live, w)
 
     def state_bytes(self, w: Params) -> int:
         """The inner part's."""

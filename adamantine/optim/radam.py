@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.live import SECOND, Live, Moment, counted, steps_and_bias
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -61,6 +62,23 @@ class RectifiedRms(Part):
             return u, (t, v)
         under = root(v, self.eps)
         return {k: x * factor / under[k] for k, x in u.items()}, (t, v)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """As for `Rms`."""
+        return (SECOND,)
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """`v / (1 - beta^t)`; nothing before the first step."""
+        return counted(SECOND, s, self.beta)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """`(1 - beta^t)` times the second moment, and its steps."""
+        m = live.claim(SECOND, w)
+        if m is None:
+            return s
+        t, held = steps_and_bias(m, self.beta)
+        return t, each(lambda x: x * held, m.value)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""
