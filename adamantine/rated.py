@@ -1,0 +1,114 @@
+"""A composition at another rate, with the rates in it multiplied; and what it is apart from its numbers."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import torch
+
+from adamantine.optim.lr import Lr
+from adamantine.part import Part
+from adamantine.point import Point
+from adamantine.tree import Params
+
+
+def rates(x: Any) -> list[float]:
+    """The size of every `Lr` in the composition, as it reads."""
+    if isinstance(x, Lr):
+        return [x.size]
+    if isinstance(x, tuple):
+        return [r for y in x for r in rates(y)]
+    return [r for f in fields(x) for r in rates(getattr(x, f.name))] if isinstance(x, Part) else []
+
+
+def rated(x: Any, base: float, lr: float) -> Any:
+    """The composition with every rate times `lr / base`; exactly `lr` where the rate is `base`."""
+    if isinstance(x, tuple):
+        new = tuple(rated(y, base, lr) for y in x)
+        return new if any(a is not b for a, b in zip(x, new, strict=True)) else x
+    if not isinstance(x, Part) or lr == base:
+        return x
+    changed = {}
+    for f in fields(x):
+        old = getattr(x, f.name)
+        own = isinstance(old, (int, float)) and (f.name == "lr" or (f.name == "size" and isinstance(x, Lr)))
+        new = _times(old, base, lr) if own else rated(old, base, lr)
+        if new is not old:
+            changed[f.name] = new
+    return replace(x, **changed) if changed else x
+
+
+def _times(size: float, base: float, lr: float) -> float:
+    return lr if size == base else size * (lr / base) if base else size
+
+
+def structure(x: Any) -> str:
+    """The parts and how they are composed, without numbers, schedules and tables: what a state depends on."""
+    if isinstance(x, tuple):
+        return " >> ".join(filter(None, map(structure, x)))
+    if is_dataclass(x) and not isinstance(x, type):
+        held = [(f.name, structure(getattr(x, f.name))) for f in fields(x) if f.name not in ("schedule", "tags")]
+        inside = ", ".join(f"{name}={text}" for name, text in held if text)
+        return f"{type(x).__name__}({inside})"
+    if isinstance(x, (str, bool)):
+        return repr(x)
+    return getattr(x, "__qualname__", "") if callable(x) else ""
+
+
+class Unknown:
+    """The number of steps of a training that nobody has told; asking for it is a ValueError.
+
+    Not an `int`: whoever computes with it must hear that it is missing.
+    """
+
+    def __mul__(self, other: float) -> float:
+        """No steps at all are no steps of any training; else the sentence."""
+        if other == 0:
+            return 0.0
+        raise ValueError(
+            "torch_optimizer: this composition depends on how many steps the training has, through a schedule or a "
+            "switch; give them, as in torch_optimizer(model, recipe, steps=10_000)."
+        )
+
+    __rmul__ = __sub__ = __rsub__ = __add__ = __radd__ = __truediv__ = __rtruediv__ = __mul__
+    __int__ = __float__ = __index__ = lambda self: self.__mul__(1)
+    __lt__ = __le__ = __gt__ = __ge__ = __floordiv__ = __mul__
+
+
+def check(part: Part, w: Params, steps: Any) -> None:
+    """Try the composition on tensors without content: what its parts refuse, they refuse here, not in training.
+
+    ValueError or TypeError of a part goes through; that something cannot be computed without content is no error.
+    """
+    for schedule in _schedules(part):
+        for step in (0, *(10**n for n in range(8))):
+            schedule(step, steps)
+    blank = {k: torch.empty_like(x, device="meta") for k, x in w.items()}
+    try:
+        s = part.init(blank)
+        few = dict(list(blank.items())[:1])
+        p = Point(None, few, None, 0, steps).given(few)  # pyright: ignore[reportArgumentType]
+        part.update(few, s if len(blank) == 1 else part.init(few), p)
+    except (ValueError, TypeError) as error:
+        if _own(error):
+            raise
+    except Exception:
+        return
+
+
+def _own(error: Exception) -> bool:
+    """Whether a part says it, in a sentence of its own."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return name.startswith("adamantine.") and str(error).endswith(".")
+
+
+def _schedules(x: Any) -> list[Callable[..., Any]]:
+    if isinstance(x, tuple):
+        return [s for y in x for s in _schedules(y)]
+    if not isinstance(x, Part):
+        return []
+    own = getattr(x, "schedule", None)
+    return ([own] if callable(own) else []) + [s for f in fields(x) for s in _schedules(getattr(x, f.name))]
