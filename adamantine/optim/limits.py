@@ -33,7 +33,7 @@ def positive(owner: Any, **values: float) -> None:
             )
 
 
-def whole(owner: Any, least: int = 1, **values: int) -> None:
+def whole(owner: Any, least: int = 1, /, **values: int) -> None:
     """Every value is an integer of at least `least`; ValueError otherwise."""
     for name, x in values.items():
         if not isinstance(x, int) or isinstance(x, bool) or x < least:

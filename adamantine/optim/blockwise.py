@@ -1,0 +1,121 @@
+"""Keeping tensors in 8 or 4 bits, with a scale for every block of neighbouring numbers.
+
+Eight bits: Dettmers et al., arXiv:2110.02861. Four: Li et al., arXiv:2309.01507. Both number a block's values over
+its largest magnitude by a table that is dense near zero: decades of equal cells, twice as many in each larger decade.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adamantine.optim import limits
+from adamantine.part import State
+
+
+@lru_cache(maxsize=64)
+def dynamic_map(decades: int, signed: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The table, in rising order, `[2^(decades + 1)]`; read-only.
+
+    Decade `e` from below, `[0.1, 1] * 10^(e + 1 - decades)`, has the centres of `2^e` equal cells with either sign, or
+    of twice as many where no sign is needed. Zero and one are added.
+    """
+    values = [0.0, 1.0]
+    for e in range(decades):
+        cells = 2**e if signed else 2 ** (e + 1)
+        centres = [10.0 ** (e + 1 - decades) * (0.1 + 0.9 * (i + 0.5) / cells) for i in range(cells)]
+        values += centres + ([-x for x in centres] if signed else [])
+    return torch.tensor(sorted(values), dtype=torch.float64).to(device, dtype)
+
+
+@lru_cache(maxsize=64)
+def linear_map(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`1 / size, 2 / size, ..., 1`: no zero, by which a second moment would be divided; read-only."""
+    return (torch.arange(1, size + 1, dtype=torch.float64) / size).to(device, dtype)
+
+
+def numbered(x: Tensor, block: int, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the nearest value of `table` for each number of `x` over the largest magnitude of its block.
+
+    Indices are bytes `[n]`, the magnitudes float32 `[ceil(n / block)]`, blocks cut from `x` flattened.
+    """
+    flat = x.reshape(-1)
+    blocks = F.pad(flat, (0, -len(flat) % block)).view(-1, block)
+    scale = blocks.abs().amax(1).float()
+    relative = blocks / scale.to(x.dtype).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+    index = torch.bucketize(relative.contiguous(), (table[1:] + table[:-1]) / 2)
+    return index.view(-1)[: len(flat)].to(torch.uint8), scale
+
+
+def valued(index: Tensor, scale: Tensor, block: int, table: Tensor, like: Tensor) -> Tensor:
+    """Inverse of `numbered`, up to the nearest: a tensor of the shape of `like`."""
+    each = scale.to(like.dtype).repeat_interleave(block)[: len(index)]
+    return (table[index.long()] * each).view(like.shape)
+
+
+@dataclass(frozen=True)
+class Int8:
+    """A byte a number and a float32 a block; error at most 0.0071 of the block's largest, half that without a sign.
+
+    `signed=False` is for second moments. Tensors of fewer than `least` numbers are left alone.
+    """
+
+    signed: bool = True
+    block: int = 256
+    least: int = 4096
+
+    def __post_init__(self) -> None:
+        limits.whole(self, block=self.block, least=self.least)
+
+    def _table(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return dynamic_map(7, self.signed, dtype, device)
+
+    def encode(self, x: Tensor) -> State:
+        """Indices and scales."""
+        return numbered(x, self.block, self._table(x.dtype, x.device))
+
+    def decode(self, s: State, like: Tensor) -> Tensor:
+        """A tensor of the shape and type of `like`."""
+        return valued(s[0], s[1], self.block, self._table(like.dtype, s[0].device), like)
+
+    def size_bytes(self, like: Tensor) -> int:
+        """Bytes of what `encode` gives for such a tensor."""
+        return like.numel() + 4 * -(-like.numel() // self.block)
+
+
+@dataclass(frozen=True)
+class Int4:
+    """Half a byte a number and a float32 a block; with a sign the table of `Int8` with three decades.
+
+    Its error is at most 0.113 of the block's largest magnitude. `signed=False` is for second moments: equal steps without
+    zero, error at most 1/16 below the first step and 1/32 above. The paper scales second moments by the lesser of a
+    row's and a column's largest; here they have blocks like the first. Tensors of fewer than
+    `least` numbers are left alone.
+    """
+
+    signed: bool = True
+    block: int = 128
+    least: int = 4096
+
+    def __post_init__(self) -> None:
+        limits.whole(self, block=self.block, least=self.least)
+
+    def _table(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return dynamic_map(3, True, dtype, device) if self.signed else linear_map(16, dtype, device)
+
+    def encode(self, x: Tensor) -> State:
+        """Indices, two a byte, and scales."""
+        index, scale = numbered(x, self.block, self._table(x.dtype, x.device))
+        pairs = F.pad(index, (0, len(index) % 2)).view(-1, 2)
+        return pairs[:, 0] | pairs[:, 1] << 4, scale
+
+    def decode(self, s: State, like: Tensor) -> Tensor:
+        """A tensor of the shape and type of `like`."""
+        index = torch.stack([s[0] & 15, s[0] >> 4], 1).view(-1)[: like.numel()]
+        return valued(index, s[1], self.block, self._table(like.dtype, s[0].device), like)
+
+    def size_bytes(self, like: Tensor) -> int:
+        """Bytes of what `encode` gives for such a tensor."""
+        return -(-like.numel() // 2) + 4 * -(-like.numel() // self.block)
