@@ -15,6 +15,8 @@ from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
+from adamantine.optim.times import Times
+from adamantine.optim.unfused import Unfused
 from adamantine.part import Chain, Part, Route, State
 from adamantine.point import Point, stream
 from adamantine.role import HIDDEN, Is
@@ -103,14 +105,16 @@ def apollo(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """`Route(Is(*HIDDEN), ScaledGradient >> LimitGrowth >> Debias >> Lr(scale^.5), Ema >> Rms) >> Decay >> Lr`.
+    """`Unfused(Route(Is, ScaledGradient >> LimitGrowth >> Debias >> Times(scale^.5), Ema >> Rms)) >> Decay >> Lr`.
 
-    The rest is AdamW's. As in the authors' code, and unlike the paper's algorithm, the limiter comes before Adam's bias
-    correction and so holds back the first hundred steps: their results were obtained with it.
+    The hidden matrices are scaled, the rest is AdamW's. As in the authors' code the limiter comes before Adam's bias
+    correction, where the paper writes AdamW for the inner step, and so holds back the first hundred steps: their
+    results were obtained with it.
     """
     low = Ema(beta1, debias=False) >> Rms(beta2, eps, debias=False)
-    scaled = ScaledGradient(rank, low, every, per) >> LimitGrowth(growth) >> Debias(beta1, beta2) >> Lr(scale**0.5)
-    return Route(Is(*HIDDEN), scaled, Ema(beta1) >> Rms(beta2, eps)) >> Decay(decay) >> Lr(lr, schedule)
+    scaled = ScaledGradient(rank, low, every, per) >> LimitGrowth(growth) >> Debias(beta1, beta2) >> Times(scale**0.5)
+    routed = Unfused(Route(Is(*HIDDEN), scaled, Ema(beta1) >> Rms(beta2, eps)))
+    return routed >> Decay(decay) >> Lr(lr, schedule)
 
 
 def apollo_mini(

@@ -7,6 +7,7 @@ from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
+from adamantine.optim.unfused import Unfused
 from adamantine.part import Chain, Route
 from adamantine.role import HIDDEN, Is
 
@@ -22,7 +23,7 @@ def fira(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """`Route(Is(*HIDDEN), LowRank(Ema >> Rms, "scaled") >> Debias, Ema >> Rms) >> Decay >> Lr`.
+    """`Unfused(Route(Is(*HIDDEN), LowRank(Ema >> Rms, "scaled") >> Debias, Ema >> Rms)) >> Decay >> Lr`.
 
     As in the authors' code the limiter sees the rest before Adam's bias correction. Their factor `alpha` is 1 here, the
     paper's rule: in the code it multiplies also the part of the gradient that is subtracted to find the rest, so that
@@ -30,4 +31,5 @@ def fira(
     """
     low = Ema(beta1, debias=False) >> Rms(beta2, eps, debias=False)
     hidden = LowRank(rank, low, every, "scaled", growth) >> Debias(beta1, beta2)
-    return Route(Is(*HIDDEN), hidden, Ema(beta1) >> Rms(beta2, eps)) >> Decay(decay) >> Lr(lr, schedule)
+    routed = Unfused(Route(Is(*HIDDEN), hidden, Ema(beta1) >> Rms(beta2, eps)))
+    return routed >> Decay(decay) >> Lr(lr, schedule)

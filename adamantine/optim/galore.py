@@ -6,6 +6,8 @@ from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
+from adamantine.optim.times import Times
+from adamantine.optim.unfused import Unfused
 from adamantine.part import Chain, Route
 from adamantine.role import HIDDEN, Is
 
@@ -21,11 +23,12 @@ def galore(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """`Route(Is(*HIDDEN), LowRank(Ema >> Rms) >> Lr(scale), Ema >> Rms) >> Decay >> Lr`.
+    """`Unfused(Route(Is(*HIDDEN), LowRank(Ema >> Rms) >> Times(scale), Ema >> Rms)) >> Decay >> Lr`.
 
     The authors train with `scale=0.25` and a rate of 0.01. The first projection is that of the first gradient. `eps`
-    is Adam's, added to the corrected root, as in the paper; the authors' code adds it before the correction.
+    is Adam's, added to the corrected root, as in the paper; the authors' code adds it before the correction. It also
+    leaves the signs of a new projection to the library, which turns the averages at random.
     """
     adam = Ema(beta1) >> Rms(beta2, eps)
-    routed = Route(Is(*HIDDEN), LowRank(rank, adam, every) >> Lr(scale), adam)
+    routed = Unfused(Route(Is(*HIDDEN), LowRank(rank, adam, every) >> Times(scale), adam))
     return routed >> Decay(decay) >> Lr(lr, schedule)

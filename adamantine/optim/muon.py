@@ -6,6 +6,7 @@ from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.polar import Method, Orthogonalize, Shaping
 from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.unfused import Unfused
 from adamantine.part import Part, Route
 from adamantine.role import HIDDEN, Is
 
@@ -24,7 +25,7 @@ def muon(
     eps: float = 1e-10,
     schedule: Schedule = Constant(),
 ) -> Part:
-    """`Route(Is(*HIDDEN), Ema >> Orthogonalize >> Decay >> Lr, adamw)`.
+    """`Unfused(Route(Is(*HIDDEN), Ema >> Orthogonalize >> Decay >> Lr, adamw))`: each fused matrix by itself.
 
     AdamW steps all other tensors at `adam_ratio * lr`: 0.015 is the authors' 3e-4 beside 0.02. With
     `shaping="match_rms_adamw"` (arXiv:2502.16982) both rates are one: give `adam_ratio=1` and `decay=0.1`. The authors'
@@ -32,4 +33,4 @@ def muon(
     """
     hidden = Ema(momentum, debias=False, nesterov=nesterov) >> Orthogonalize(method, iterations, shaping)
     rest = adamw(adam_ratio * lr, beta1, beta2, eps, decay, schedule)
-    return Route(Is(*HIDDEN), hidden >> Decay(decay) >> Lr(lr, schedule), rest)
+    return Unfused(Route(Is(*HIDDEN), hidden >> Decay(decay) >> Lr(lr, schedule), rest))

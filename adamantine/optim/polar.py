@@ -7,7 +7,6 @@ Express (Amsel et al., arXiv:2505.16932), and the singular value decomposition i
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
-from math import prod
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 Method = Literal["newton-schulz", "polar-express", "svd"]
@@ -35,44 +35,51 @@ SAFETY = 1.01  # keeps singular values that rounding has pushed above one inside
 
 
 def polynomials(x: Tensor, coefficients: Sequence[tuple[float, float, float]]) -> Tensor:
-    """`a x + b x x' x + c x x' x x' x` for each `(a, b, c)` in turn, `[m, n]`: an odd polynomial of singular values."""
-    wide = x if x.shape[0] <= x.shape[1] else x.T
+    """`a x + b x x' x + c x x' x x' x` for each `(a, b, c)` in turn, `[..., m, n]`: odd in the singular values."""
+    turned = x.shape[-2] > x.shape[-1]
+    wide = x.mT if turned else x
     for a, b, c in coefficients:
-        gram = wide @ wide.T
+        gram = wide @ wide.mT
         wide = a * wide + (b * gram + c * gram @ gram) @ wide
-    return wide if x.shape[0] <= x.shape[1] else wide.T
+    return wide.mT if turned else wide
 
 
 def newton_schulz(g: Tensor, steps: int = 5) -> Tensor:
-    """Muon's iteration, `[m, n]`: singular values end between about 0.7 and 1.2, not at one; zero stays zero."""
-    return polynomials(g / (torch.linalg.matrix_norm(g) + 1e-7), [JORDAN] * steps)
+    """Muon's iteration, `[..., m, n]`: singular values end between about 0.7 and 1.2, not at one; zero stays zero."""
+    return polynomials(g / (torch.linalg.matrix_norm(g, keepdim=True) + 1e-7), [JORDAN] * steps)
 
 
 def polar_express(g: Tensor, steps: int = 5) -> Tensor:
-    """Polar Express, `[m, n]`: a polynomial for each step, the best for what the steps before have left."""
+    """Polar Express, `[..., m, n]`: a polynomial for each step, the best for what the steps before have left."""
     safe = ((a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in EXPRESS)
     rows = chain(safe, repeat((1.875, -1.25, 0.375)))
-    x = g / (torch.linalg.matrix_norm(g) * SAFETY + 1e-7)
+    x = g / (torch.linalg.matrix_norm(g, keepdim=True) * SAFETY + 1e-7)
     return polynomials(x, list(islice(rows, steps)))
 
 
 def svd_polar(g: Tensor) -> Tensor:
-    """`U V'`, `[m, n]`, over the singular values above rounding: zero stays zero; `g` where it is not finite."""
+    """`U V'`, `[..., m, n]`, over singular values above rounding: zero stays zero; `g` where it is not finite."""
     if not bool(torch.isfinite(g).all()):
         return g  # training has diverged: the step will show it, and the decomposition would only raise
     u, s, vh = torch.linalg.svd(g, full_matrices=False)
-    kept = s > s.max() * max(g.shape) * torch.finfo(g.dtype).eps
-    return (u * kept) @ vh
+    kept = s > s.amax(-1, keepdim=True) * max(g.shape[-2:]) * torch.finfo(g.dtype).eps
+    return (u * kept[..., None, :]) @ vh
 
 
-def shape_factor(shape: torch.Size, shaping: Shaping) -> float:
-    """What the polar factor of an update of a tensor `[m, n]` or `[m, n, ...kernel]` is multiplied by.
+def matrices(name: str, x: Tensor, tags: Tags | None) -> Tensor:
+    """The tensor as `[..., m, n]`: `x.flatten(1)`, unless `tags` say that it is a stack (experts, heads)."""
+    if x.ndim < 3 or tags is None or tags[name].role in ("convolution", "patch"):
+        return x.flatten(1)
+    return x
+
+
+def shape_factor(m: int, n: int, kernel: int, shaping: Shaping) -> float:
+    """What the polar factor of an update of `[m, n]` or of a convolution `[m, n, ...kernel]` is multiplied by.
 
     "original": `max(1, m / n)^.5` (Jordan et al.); "match_rms_adamw": `0.2 max(m, n)^.5`, the root mean square of
     AdamW's updates (arXiv:2502.16982); both count the kernel as inputs. "spectral": `(m / n)^.5 / kernel size`, the
     unit ball of the norm from root mean square to root mean square (arXiv:2502.07529). "none": 1.
     """
-    m, n, kernel = shape[0], shape[1], prod(shape[2:])
     if shaping == "original":
         return max(1.0, m / (n * kernel)) ** 0.5
     if shaping == "match_rms_adamw":
@@ -82,15 +89,18 @@ def shape_factor(shape: torch.Size, shaping: Shaping) -> float:
 
 @dataclass(frozen=True)
 class Orthogonalize(Part):
-    """The polar factor of each matrix, times `shape_factor`; tensors of more axes are taken as `x.flatten(1)`.
+    """The polar factor of each matrix, times `shape_factor`.
 
-    `steps` counts the iterations; "svd" needs none. The work is done in the tensor's own precision, in float32 for
-    half precision: Muon's bfloat16 is 2-3 % away. Tensors below two axes pass as they are; route them elsewhere.
+    Tensors of more axes are taken as `x.flatten(1)`; where `tags` are known only convolutions are, and others are
+    stacks of matrices (experts; heads, inside `Unfused`), each with a factor of its own. `steps` counts the iterations;
+    "svd" needs none. The work is done in the tensor's own precision, in float32 for half precision: Muon's bfloat16 is
+    2-3 % away. Tensors below two axes pass as they are; route them elsewhere.
     """
 
     method: Method = "newton-schulz"
     steps: int = 5
     shaping: Shaping = "original"
+    tags: Tags | None = None
     symmetry: ClassVar[str] = "left-right rotation"
 
     def __post_init__(self) -> None:
@@ -100,13 +110,14 @@ class Orthogonalize(Part):
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """`polar(u) * shape_factor`."""
-        return {k: x if x.ndim < 2 else self._polar(x) for k, x in u.items()}, s
+        return {k: x if x.ndim < 2 else self._polar(k, x) for k, x in u.items()}, s
 
-    def _polar(self, x: Tensor) -> Tensor:
-        wide = x if x.dtype == torch.float64 else x.float()
-        g = wide.flatten(1)
+    def _polar(self, k: str, x: Tensor) -> Tensor:
+        g = matrices(k, x if x.dtype == torch.float64 else x.float(), self.tags)
         if self.method == "svd":
             out = svd_polar(g)
         else:
             out = (newton_schulz if self.method == "newton-schulz" else polar_express)(g, self.steps)
-        return (out * shape_factor(x.shape, self.shaping)).reshape(x.shape).to(x.dtype)
+        kernel = g.shape[-1] // x.shape[1] if g.ndim == 2 else 1
+        factor = shape_factor(g.shape[-2], g.shape[-1] // kernel, kernel, self.shaping)
+        return (out * factor).reshape(x.shape).to(x.dtype)

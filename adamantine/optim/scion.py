@@ -13,6 +13,8 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.polar import Method, Orthogonalize
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import block_mean
+from adamantine.optim.times import Times
+from adamantine.optim.unfused import Unfused
 from adamantine.part import Chain, Part, Route, State
 from adamantine.point import Point
 from adamantine.role import HIDDEN, Is
@@ -62,15 +64,16 @@ def scion(
     iterations: int = 5,
     schedule: Schedule = Constant(),
 ) -> Chain:
-    """`Ema >> Route(...) >> Decay(1) >> Lr`, each route an oracle times its radius; without `Decay` if unconstrained.
+    """`Ema >> Unfused(Route(...)) >> Decay(1) >> Lr`, each route an oracle times its radius.
 
     Hidden and patch layers take the spectral ball, embeddings and learned positions "row", the head "sign", the rest
-    "tensor". The weights stay in balls of these radii where `constrained`. The authors' NanoGPT has radius 50 for
+    "tensor". The weights stay in balls of these radii where `constrained`; there is
+    no `Decay` where they are not. The authors' NanoGPT has radius 50 for
     hidden layers, 3000 for the head (60 times) and a rate of 2^-12; `beta` is one minus what they call momentum.
     """
-    vector = Lmo("tensor") >> Lr(vector_radius)
-    head = Route(Is("head"), Lmo("sign") >> Lr(head_radius), vector)
-    table = Route(Is("embedding", "position"), Lmo("row") >> Lr(table_radius), head)
-    hidden = Orthogonalize(method, iterations, "spectral") >> Lr(radius)
-    routed = Ema(beta, debias=False) >> Route(Is(*HIDDEN, "patch"), hidden, table)
+    vector = Lmo("tensor") >> Times(vector_radius)
+    head = Route(Is("head"), Lmo("sign") >> Times(head_radius), vector)
+    table = Route(Is("embedding", "position"), Lmo("row") >> Times(table_radius), head)
+    hidden = Orthogonalize(method, iterations, "spectral") >> Times(radius)
+    routed = Ema(beta, debias=False) >> Unfused(Route(Is(*HIDDEN, "patch"), hidden, table))
     return (routed >> Decay(1.0) if constrained else routed) >> Lr(lr, schedule)
