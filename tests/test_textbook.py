@@ -16,7 +16,12 @@ from adamantine.role import bind
 
 STEPS = 60
 PAGES = [importlib.import_module(f"textbook.{m.name}") for m in pkgutil.iter_modules(textbook.__path__)]
-LOOPS = {name: f for page in PAGES for name, f in vars(page).items() if inspect.isfunction(f) and name[0] != "_"}
+LOOPS = {
+    name: f
+    for page in PAGES
+    for name, f in vars(page).items()
+    if inspect.isfunction(f) and f.__module__ == page.__name__ and name[0] != "_"
+}
 CASES = {name: cases for page in PAGES for name, cases in getattr(page, "CASES", {}).items()}
 RECIPES = {f.__name__: f for f in recipe_functions()}
 

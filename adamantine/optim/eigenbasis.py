@@ -42,10 +42,11 @@ class Eigenbasis(Part):
     """`inner` in the eigenbasis of the averages of `G G'` and `G' G` with coefficient `beta`.
 
     The basis is found by `eigh`, largest eigenvalue first, at the first step, and at each further one until the
-    gradients so far can span the longer side; then every `every` steps, by one step of orthogonal iteration
-    (`"qr"`, as SOAP) or afresh (`"eigh"`). SOAP skips its first update; here the first gradient is turned by
-    its own eigenbasis. The inner state is kept when the basis changes, its columns in their order, as SOAP keeps the
-    second moment; with `reproject` it is turned along, first moments exactly, second moments by squared entries.
+    gradients so far can span the longer side, though each lack one rank; then every `every` steps, by one step of
+    orthogonal iteration (`"qr"`, as SOAP) or afresh (`"eigh"`). SOAP skips its first update; here the first gradient is
+    turned by its own eigenbasis. The inner state is kept when the basis changes, its columns in their order, as SOAP
+    keeps the second moment; with `reproject` it is turned along, first moments exactly, second moments by squared
+    entries.
     What is taken over from another optimizer is turned at the first step in any case.
 
     Tensors of more than two axes are taken as `x.flatten(1)`; vectors, and sides above `max_side`, are left
