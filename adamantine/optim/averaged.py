@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -67,6 +68,19 @@ class Averaged(Part):
     def renew(self, s: State, p: Point) -> State:
         """The inner part renews; the average goes on."""
         return *s[:2], self.inner.renew(s[2], p)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's."""
+        return self.inner.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The inner part's."""
+        return self.inner.moments(s[2], w)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """For the inner part."""
+        return *s[:2], self.inner.adopt(s[2], live, w)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights, and the inner part's."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.optim.adam import adamw
 from adamantine.optim.schedule import Constant, Schedule
@@ -67,6 +68,19 @@ class Lookahead(Part):
     def renew(self, s: State, p: Point) -> State:
         """The inner part renews."""
         return *s[:2], self.inner.renew(s[2], p)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's."""
+        return self.inner.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The inner part's."""
+        return self.inner.moments(s[2], w)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """For the inner part."""
+        return *s[:2], self.inner.adopt(s[2], live, w)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights, and the inner part's."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -68,6 +69,19 @@ class Sam(Part):
     def renew(self, s: State, p: Point) -> State:
         """As the inner part renews."""
         return self.inner.renew(s, p)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's."""
+        return self.inner.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The inner part's."""
+        return self.inner.moments(s, w)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """For the inner part."""
+        return self.inner.adopt(s, live, w)
 
     def state_bytes(self, w: Params) -> int:
         """The inner part's."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -21,8 +22,8 @@ class ScheduleFree(Part):
 
     The weights being stepped are `y`; `read` gives `x`. With `gamma` the largest rate of `inner` so far,
     `z <- z - inner(u)`, then `x <- (1 - c) x + c z` with `c = a_t / (a_1 + ... + a_t)` and
-    `a_t = t^power gamma^rate_power`: where the rate has only risen, the paper's weights; after it has fallen, those
-    of the authors' code, which the paper leaves open. Only `z` is kept, since `x = (y - (1 - beta) z) / beta`.
+    `a_t = t^power gamma^rate_power`. After the rate has fallen this is the authors' code, since the paper knows none
+    that falls. Only `z` is kept, as `x = (y - (1 - beta) z) / beta`.
     """
 
     inner: Part
@@ -78,6 +79,19 @@ class ScheduleFree(Part):
         """The inner part renews; the average goes on."""
         return *s[:4], self.inner.renew(s[4], p)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's."""
+        return self.inner.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The inner part's."""
+        return self.inner.moments(s[4], w)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """For the inner part."""
+        return *s[:4], self.inner.adopt(s[4], live, w)
+
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights, and the inner part's."""
         return size_bytes(w) + self.inner.state_bytes(w)
@@ -94,7 +108,8 @@ def schedule_free_adamw(
 ) -> Part:
     """`ScheduleFree(Rms >> Decay >> Lr)` (arXiv:2405.15682); warm up with `schedule=Warmup(steps)`.
 
-    The decay is taken at `y`, as in the paper's algorithm 1 and the authors' default.
+    Followed is the authors' code, since it is what is run: the second moment is corrected for bias under the root. The
+    paper's algorithm 1 puts the correction into the rate, and so into the weights and the decay. That is taken at `y`.
     """
     return ScheduleFree(Rms(beta2, eps) >> Decay(decay) >> Lr(lr, schedule), beta1, power)
 

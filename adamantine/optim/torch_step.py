@@ -6,6 +6,7 @@ again as plain data. So it can be checkpointed, resumed and compared like any ot
 
 import importlib
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from adamantine.part import Part, State
 from adamantine.point import Point, stream
 from adamantine.tree import Params, leaves
 
+SET = "a set of"  # how a set is kept as data
 BUILT_BY_TORCH = frozenset(vars(torch.optim.SGD([torch.zeros(1)], lr=0.1)))
 
 
@@ -33,7 +35,8 @@ class TorchStep(Part):
     Draws from torch's global generator are made from the point's seed. An optimizer with `train()` and `eval()`
     steps in its training mode, and `read` gives the weights of the other.
 
-    Raises TypeError where an optimizer keeps what is not tensors, numbers and containers of them.
+    Raises TypeError where an optimizer keeps what is not tensors, numbers and containers of them. Draws from
+    numpy or Python's `random` stay as they are.
     """
 
     kind: type[Optimizer] = torch.optim.SGD
@@ -97,7 +100,7 @@ class TorchStep(Part):
     def state_bytes(self, w: Params) -> int:
         """Measured on two steps of random gradients; a history that grows longer (L-BFGS) is not foreseen."""
         rng = stream(0, "dry run")
-        held = {k: torch.zeros(x.shape, dtype=x.dtype, device="cpu") for k, x in w.items()}
+        held = {k: torch.ones(x.shape, dtype=x.dtype, device="cpu") for k, x in w.items()}
         s: State = {}
         with seeded(rng, held):
             for _ in range(2):
@@ -145,10 +148,14 @@ class TorchStep(Part):
             return x.detach()
         if x is None or isinstance(x, (bool, int, float, str)):
             return x
-        if isinstance(x, dict):
+        if isinstance(x, dict) and all(isinstance(k, str) for k in x):
             return {k: self._data(y, f"{where}.{k}") for k, y in x.items()}
         if type(x) in (tuple, list):
             return type(x)(self._data(y, where) for y in x)
+        if isinstance(x, set):
+            return {SET: tuple(self._data(y, where) for y in sorted(x))}
+        if isinstance(x, numbers.Number) and hasattr(x, "item"):
+            return getattr(x, "item")()  # noqa: B009 (one of numpy's)
         raise TypeError(
             f"TorchStep: {self.kind.__name__} keeps {where!r}, a {type(x).__name__}, which cannot be carried from step "
             "to step as data; use an optimizer that keeps tensors and numbers."
@@ -173,7 +180,7 @@ def _copy(x: Any) -> Any:
     if isinstance(x, Tensor):
         return x.clone()
     if isinstance(x, dict):
-        return {k: _copy(y) for k, y in x.items()}
+        return set(x[SET]) if SET in x else {k: _copy(y) for k, y in x.items()}
     return type(x)(map(_copy, x)) if isinstance(x, (tuple, list)) else x
 
 

@@ -1,4 +1,7 @@
-"""Schedule-free AdamW and SGD (arXiv:2405.15682, algorithm 1 and equation 3 to 5), the three sequences written out."""
+"""Schedule-free AdamW and SGD (arXiv:2405.15682, equations 3 to 5), the three sequences written out.
+
+AdamW corrects its second moment under the root, as the authors' default code does and their algorithm 1 does not.
+"""
 
 import torch
 
