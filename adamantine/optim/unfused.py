@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.optim.basis import read_in, seen_in, update_in
 from adamantine.optim.momentum import Ema
@@ -61,7 +62,7 @@ class Cuts:
         out = {}
         for name, x in a.items():
             tag, axis = self.tags[name], _axis(self.tags[name])
-            x = x.mT if tag.transposed and x.ndim > 1 else x
+            x = _turned(tag, x)
             sizes = [cut.size for cut in tag.cuts] or [x.shape[axis] if x.ndim else 1]
             if tag.cuts and sum(sizes) != x.shape[axis]:
                 raise ValueError(
@@ -84,7 +85,7 @@ class Cuts:
         for name, pieces in whole.items():
             tag = self.tags[name]
             x = torch.cat(pieces, _axis(tag)) if tag.cuts else pieces[0]
-            out[name] = x.mT if tag.transposed and x.ndim > 1 else x
+            out[name] = _turned(tag, x)
         return out
 
     def _viewed(self, name: str, tag: Tag, x: Tensor) -> Tensor:
@@ -112,6 +113,11 @@ def _parts(name: str, tag: Tag) -> tuple[tuple[str, Tag], ...]:
 
 def _axis(tag: Tag) -> int:
     return 1 if tag.experts else 0
+
+
+def _turned(tag: Tag, x: Tensor) -> Tensor:
+    axis = _axis(tag)
+    return x.transpose(axis, axis + 1) if tag.transposed and x.ndim > axis + 1 else x
 
 
 def _joined(tag: Tag, x: Tensor) -> Tensor:
@@ -178,6 +184,22 @@ class Unfused(Part):
     def renew(self, s: State, p: Point) -> State:
         """As the inner part renews, at the point cut alike."""
         return self._inside.renew(s, seen_in(self._cuts, p.w, p))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The inner part's."""
+        return self.inner.units
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The inner part's, joined; of a tensor whose parts do not all tell, nothing."""
+        cut = [self._cuts.forth({k: x}) for k, x in w.items()]
+        held = Live(self._inside.moments(s, self._cuts.forth(w))).through(cut, self._cuts.back)
+        return tuple(m for m, _ in held.unclaimed)
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """For the inner part, cut alike."""
+        groups = [w] if live.bases else [{k: x} for k, x in w.items()]
+        return self._inside.adopt(s, live.through(groups, self._cuts.forth), self._cuts.forth(w))
 
     def state_bytes(self, w: Params) -> int:
         """The inner part's, for the parts."""

@@ -12,6 +12,8 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from adamantine.point import Draw
+from adamantine.role import Tags
+from adamantine.tagger import tag
 from adamantine.tree import Params
 
 
@@ -79,6 +81,12 @@ class ModuleTask:
         """The weights of a newly built module, tied ones once; frozen ones are no part of them."""
         module = self._module(None if isinstance(self.build, Frozen) else rng)
         return {k: x.detach().clone() for k, x in module.named_parameters() if x.requires_grad}
+
+    def tags(self) -> Tags:
+        """The roles of the trained tensors, as `tagger.tag` reads them off the module."""
+        module = self._module()
+        trained = {k for k, x in module.named_parameters() if x.requires_grad}
+        return Tags(tuple((k, x) for k, x in tag(module).pairs if k in trained))
 
     def source(self, rng: torch.Generator) -> Draw:
         """`{"batch": ..., "seed": ...}` with the user's batch and a seed for what is random inside the module.
