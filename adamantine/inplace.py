@@ -15,6 +15,7 @@ from adamantine.kernel import Fused
 from adamantine.part import Chain, Part, Route, State
 from adamantine.point import Point
 from adamantine.tree import Params
+from adamantine.until import Until, switched
 
 Step = tuple[Part, State]
 
@@ -31,7 +32,12 @@ def step(part: Part, w: Params, s: State, p: Point) -> State:
     if isinstance(part, Route):
         yes, no = part.halves(w, w)
         return step(part.yes, yes, s[0], p), step(part.no, no, s[1], p)
+    if isinstance(part, Until):
+        stage, inner = switched(part, s, {k: p.w[k] for k in w}, p)
+        return stage, step(part.part_in_charge(stage), w, inner, p)
     parts, states = (part.parts, s) if isinstance(part, Chain) else ((part,), (s,))
+    # A switch is made for all tensors at once: batches of them can then put their states in place.
+    states = tuple(switched(x, sx, {k: p.w[k] for k in w}, p) for x, sx in zip(parts, states, strict=True))
     p = _seen(w, p) if len(p.w) > len(w) else p
     new = states
     for batch in [w] if not part.local or _in_one(parts, w, states, p) else _batches(w):

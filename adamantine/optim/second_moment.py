@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from adamantine.kernel import Code, Fused
+from adamantine.kernel import Code, Fused, Mean
 from adamantine.live import SECOND, Live, Moment, steps_and_bias
 from adamantine.optim import limits
 from adamantine.part import Part, State
@@ -35,7 +35,10 @@ CODE = {
     "full": Code("$v += $rest * (g * g - $v); u /= sqrt($v) * $scale + $eps;", (("v", "full"),), NAMES),
     **{
         shape: Code(
-            "u /= $out;", (("v", shape),), NAMES, shape, "$v += $rest * (mean - $v); $out = sqrt($v) * $scale + $eps;"
+            "u /= $under;",
+            (("v", shape),),
+            NAMES,
+            (Mean(shape, "$v += $rest * (mean - $v); $under = sqrt($v) * $scale + $eps;", name="under"),),
         )
         for shape in ("row", "column", "tensor")
     },

@@ -17,6 +17,7 @@ COLUMNS = (
     ("column rotation", "rotations of columns"),
     ("left-right rotation", "left-right rotations"),
     ("signed permutation", "signed permutations"),
+    ("layer signed permutation", "those of a tensor"),
     ("none", "none of these"),
 )
 ROWS = ((0.0, "no state"), (0.5, "below half a byte"), (2.5, "up to 2.5 bytes"), (4.5, "up to 4.5"), (8.5, "up to 8.5"))
@@ -83,15 +84,15 @@ SHADES = {"one gradient a step": PALETTE[0], "further gradients or products": PA
 
 def _tile(x: float, y: float, r: Recipe) -> str:
     colour = [*SHADES.values()][r.gradients > 0]
-    name = escape(r.name.replace("_", " "))
-    source = escape(r.source.split(",")[0].removeprefix("arXiv:").strip())
+    name = r.name.replace("_", " ")
+    source = r.source.split(",")[0].removeprefix("arXiv:").strip()
     size = f"{r.bytes:.2f}".rstrip("0").rstrip(".") or "0"
-    fit = f' textLength="{TILE - 16}" lengthAdjust="spacingAndGlyphs"' if len(name) > 19 else ""
+    letters = min(14, 1.75 * (TILE - 16) / len(name))  # the widest names shrink
     return (
         f"<g><title>{escape(r.composition)}</title>"
         f'<rect x="{x}" y="{y}" width="{TILE}" height="{HIGH}" rx="5" fill="{colour}" fill-opacity="0.10" '
         f'stroke="{colour}" stroke-opacity="0.55"/>'
-        f'<text x="{x + 8}" y="{y + 20}" font-size="14" font-weight="600"{fit}>{name}</text>'
+        f"{_words(x + 8, y + 20, name, letters, INK, 600)}"
         f"{_words(x + 8, y + 38, f'{size} B', 11.5, INK)}"
         f"{_words(x + TILE - 8, y + 38, source[:16], 11, SOFT, end=True)}</g>"
     )
