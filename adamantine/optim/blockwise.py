@@ -89,10 +89,10 @@ class Int8:
 class Int4:
     """Half a byte a number and a float32 a block; with a sign the table of `Int8` with three decades.
 
-    Its error is at most 0.113 of the block's largest magnitude. `signed=False` is for second moments: equal steps without
-    zero, error at most 1/16 below the first step and 1/32 above. The paper scales second moments by the lesser of a
-    row's and a column's largest; here they have blocks like the first. Tensors of fewer than
-    `least` numbers are left alone.
+    Its error is at most 0.113 of the block's largest magnitude. `signed=False` is for second moments: equal steps
+    without zero, error at most 1/16 below the first step and 1/32 above. The paper scales second moments by the lesser
+    of a row's and a column's largest; here they have blocks like the first. Tensors of fewer than `least` numbers are
+    left alone.
     """
 
     signed: bool = True
