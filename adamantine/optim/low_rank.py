@@ -14,6 +14,7 @@ from adamantine.optim import limits
 from adamantine.optim.basis import TaskIn
 from adamantine.optim.limiter import limited
 from adamantine.optim.momentum import Ema
+from adamantine.optim.polar import precise
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.two_sided import aligned
 from adamantine.part import Part, State
@@ -184,6 +185,6 @@ def leading(g: Tensor, old: Tensor) -> Tensor:
     g = g.flatten(1)
     if not bool(torch.isfinite(g).all()):
         return old  # training has diverged: the step will show it, and the decomposition would only raise
-    u, _, vh = torch.linalg.svd(g, full_matrices=False)
-    new = (vh.T if is_tall(g.shape) else u)[:, : old.shape[1]]
+    u, _, vh = torch.linalg.svd(precise(g), full_matrices=False)
+    new = (vh.T if is_tall(g.shape) else u)[:, : old.shape[1]].to(old.dtype)
     return new * aligned(new, old)

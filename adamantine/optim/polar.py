@@ -66,6 +66,11 @@ def svd_polar(g: Tensor) -> Tensor:
     return (u * kept[..., None, :]) @ vh
 
 
+def precise(x: Tensor) -> Tensor:
+    """`x` in float32 at least, where decompositions and long products live."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def matrices(name: str, x: Tensor, tags: Tags | None) -> Tensor:
     """The tensor as `[..., m, n]`: `x.flatten(1)`, unless `tags` say that it is a stack (experts, heads)."""
     if x.ndim < 3 or tags is None or tags[name].role in ("convolution", "patch"):
@@ -113,7 +118,7 @@ class Orthogonalize(Part):
         return {k: x if x.ndim < 2 else self._polar(k, x) for k, x in u.items()}, s
 
     def _polar(self, k: str, x: Tensor) -> Tensor:
-        g = matrices(k, x if x.dtype == torch.float64 else x.float(), self.tags)
+        g = matrices(k, precise(x), self.tags)
         if self.method == "svd":
             out = svd_polar(g)
         else:

@@ -12,6 +12,7 @@ from adamantine.optim.adafactor import ClipRms
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
+from adamantine.optim.polar import precise
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
@@ -55,10 +56,11 @@ class Kron(Part):
         return 0, 0, {k: self._start(x) for k, x in w.items()}
 
     def _start(self, x: Tensor) -> tuple[Tensor, ...]:
-        shape = _matrix(x).shape
+        y = _matrix(x)
+        shape = y.shape
         size = self.scale ** (1 / len(shape))
         flat = [len(shape) < 2 or n == 1 or n > self.max_side for n in shape]
-        kept = {"dtype": _precision(x), "device": x.device}
+        kept = {"dtype": y.dtype, "device": y.device}
         return tuple(
             size * (torch.ones(n, **kept) if diagonal else torch.eye(n, **kept))
             for n, diagonal in zip(shape, flat, strict=True)
@@ -74,7 +76,7 @@ class Kron(Part):
             factors = {k: self._fitted(k, q, u[k], p, balance) for k, q in factors.items()}
         out = {}
         for k, x in u.items():
-            y = _matrix(x).to(_precision(x))
+            y = _matrix(x)
             for axis, q in enumerate(factors[k]):
                 y = _along(axis, q.T @ q if q.ndim == 2 else q * q, y)
             out[k] = y.reshape(x.shape).to(x.dtype)
@@ -82,7 +84,7 @@ class Kron(Part):
 
     def _fitted(self, k: str, factors: tuple[Tensor, ...], u: Tensor, p: Point, balance: bool) -> tuple[Tensor, ...]:
         x = u if self.fit == "direction" else p.grad[k]
-        g = _matrix(x).to(_precision(x))
+        g = _matrix(x)
         if balance and len(factors) > 1:
             sizes = torch.stack([q.abs().max() for q in factors])
             factors = tuple(q * r for q, r in zip(factors, sizes.log().mean().exp() / sizes, strict=True))
@@ -114,11 +116,7 @@ def spectral_bound(a: Tensor) -> Tensor:
 
 
 def _matrix(x: Tensor) -> Tensor:
-    return x.flatten(1) if x.ndim > 1 else x.reshape(-1)
-
-
-def _precision(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+    return precise(x.flatten(1) if x.ndim > 1 else x.reshape(-1))
 
 
 def _along(axis: int, q: Tensor, x: Tensor) -> Tensor:

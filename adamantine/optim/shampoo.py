@@ -11,6 +11,7 @@ from adamantine.optim.decay import Decay
 from adamantine.optim.graft import Graft
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema, Momentum
+from adamantine.optim.polar import precise
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Chain, Part, State
@@ -21,8 +22,8 @@ Grafted = Literal["none", "sgd", "adam"]
 
 
 def sided(x: Tensor) -> Tensor:
-    """`x` as a matrix: `x.flatten(1)`, a vector as one column."""
-    return x.flatten(1) if x.ndim > 1 else x.reshape(-1, 1)
+    """`x` as a matrix in float32 at least: `x.flatten(1)`, a vector as one column."""
+    return precise(x.flatten(1) if x.ndim > 1 else x.reshape(-1, 1))
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class Roots(Part):
         """Zero for each side of each tensor: a square matrix, or its diagonal."""
         out: tuple[Params, Params] = {}, {}
         for k, x in w.items():
-            for side, n in zip(out, sided(x).shape[: 1 if x.ndim < 2 else 2], strict=False):
-                side[k] = x.new_zeros((n, n) if n <= self.max_side else (n,))
+            y = sided(x)
+            for side, n in zip(out, y.shape[: 1 if x.ndim < 2 else 2], strict=False):
+                side[k] = y.new_zeros((n, n) if n <= self.max_side else (n,))
         return out
 
     def init(self, w: Params) -> State:
@@ -75,7 +77,7 @@ class Roots(Part):
         for k, x in u.items():
             y = _times(roots[0][k], sided(x))
             y = _times(roots[1][k], y.T).T if k in roots[1] else y
-            out[k] = y.reshape(x.shape)
+            out[k] = y.reshape(x.shape).to(x.dtype)
         return out, (t + 1, (left, right), roots)
 
     def _added(self, x: Tensor, g: Tensor) -> Tensor:
