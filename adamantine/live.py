@@ -6,7 +6,7 @@ Each way of keeping defines its own two directions, and no table of pairs exists
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -75,6 +75,16 @@ class Live:
     def behind(self, units: tuple[str, ...]) -> "Live":
         """The same moments, for someone who sees the direction after the scalings `units`."""
         return self._view(units=(*self.units, *units))
+
+    def through(self, groups: Iterable[Params], f: Callable[[Params], Params]) -> "Live":
+        """All that is told of each group of tensors, claimed, as `f` maps it: it moves coordinates and mixes none."""
+        groups, out = list(groups), []
+        for kind in (FIRST, SECOND):
+            for units in dict.fromkeys(m.units for m, _ in self.unclaimed if m.kind == kind):
+                for w in groups:
+                    while m := self._view(units=units).claim(kind, w):
+                        out.append(replace(m, value=f(m.value), bases=(), units=units))
+        return Live(out).behind(self.units)
 
     def _view(self, **changed: Any) -> "Live":
         view = Live(())

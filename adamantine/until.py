@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from adamantine.live import Live, Moment
-from adamantine.part import Part, State, common
+from adamantine.part import Chain, Part, Route, State, common
 from adamantine.point import Point
 from adamantine.tree import Params
 
@@ -97,3 +97,16 @@ class Until(Part):
     def state_bytes(self, w: Params) -> int:
         """The larger of the two."""
         return max(self.first.state_bytes(w), self.second.state_bytes(w))
+
+
+def switched(part: Part, s: State, w: Params, p: Point) -> State:
+    """The state of `part` for the step at `p`, with every switch in its chains and routes that is due already made."""
+    if isinstance(part, Until):
+        stage, inner = part.switched(s, w, p)
+        return stage, switched(part.part_in_charge(stage), inner, w, p)
+    if isinstance(part, Chain):
+        return tuple(switched(x, sx, w, p) for x, sx in zip(part.parts, s, strict=True))
+    if isinstance(part, Route):
+        yes, no = part.halves(w, w)
+        return switched(part.yes, s[0], yes, p) if yes else s[0], switched(part.no, s[1], no, p) if no else s[1]
+    return s

@@ -8,7 +8,7 @@ import torch
 from problem import TAGS, Problem
 from test_contract_parts import built, copied, is_data, kinds, label, same
 
-from adamantine import tree
+from adamantine import inplace, tree
 from adamantine.live import EXACT, FIRST, SECOND, Live, Moment, settled
 from adamantine.optim.adam import adamw, adasgd
 from adamantine.optim.basis import Identity, InBasis
@@ -20,15 +20,18 @@ from adamantine.optim.lion import lion
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema, Momentum
 from adamantine.optim.nadam import nadam
+from adamantine.optim.rank_one import RankOne
 from adamantine.optim.rmsprop import rmsprop
 from adamantine.optim.rotations import BlockHaar
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.sgd import sgd
+from adamantine.optim.sign import Sign
 from adamantine.optim.svd_basis import SvdBasis
 from adamantine.optim.two_sided import TwoSided
+from adamantine.optim.unfused import Unfused
 from adamantine.part import Part, Route
 from adamantine.point import Point, stream
-from adamantine.role import bind
+from adamantine.role import Cut, Is, Tag, Tags, bind
 from adamantine.run import Checkpoint, Row, Run
 from adamantine.tasks.quadratic import Quadratic
 from adamantine.until import Until
@@ -140,6 +143,21 @@ def test_frozen_asks_for_something_to_freeze():
         FrozenRms(eps=-1.0)
 
 
+@pytest.mark.parametrize("beta", [None, 0.9])
+def test_rank_one_takes_over_exactly_the_means_it_would_have_held(beta):
+    new = RankOne(beta=beta)
+    if beta:
+        s = converted(Rms(0.9), new, lived(Rms(0.9)))
+        assert s[0] == 7
+        assert near(s, lived(new))
+    s = lived(new)
+    v = dense(new, s)["matrix"]
+    assert torch.linalg.matrix_rank(v) == 1
+    assert near(converted(new, new, s), s)
+    rows = Rms(0.9, shape="row")
+    assert near(dense(rows, converted(new, rows, s))["matrix"][:, 0], v.mean(1))
+
+
 # --- first moments -------------------------------------------------------------------------------------------
 
 
@@ -204,6 +222,22 @@ def test_a_route_takes_and_gives_tensor_by_tensor():
 def test_what_has_no_counterpart_starts_afresh():
     assert same(converted(Momentum(0.9), Rms(0.9), lived(Momentum(0.9))), Rms(0.9).init(W))
     assert same(converted(Lr(0.1), Ema(), ()), Ema().init(W))
+
+
+def test_fused_tensors_are_taken_apart_and_joined():
+    w = {"qkv": torch.randn(6, 4, dtype=torch.float64), "up": torch.randn(4, 3, dtype=torch.float64)}
+    fused = Tag("query+key+value", tuple(Cut(role, 2, 2) for role in ("query", "key", "value")))
+    tags = Tags((("qkv", fused), ("up", Tag("up", transposed=True))))
+    scale = Route(Is("query", "key"), Rms(0.9, shape="tensor"), Rms(0.9, shape="row"))
+    whole, apart = Ema(0.9) >> Rms(0.9), bind(Ema(0.9) >> Unfused(scale, heads=("query", "key")), tags)
+    s, want = lived(whole, w=w), lived(apart, w=w)
+    got = converted(whole, apart, s, w)
+    assert near(got, want)
+    assert got[1][0][0] == 7
+    assert near(converted(apart, apart, want, w), want)
+    back = dense(whole, converted(apart, whole, want, w), w=w)
+    assert torch.allclose(back["qkv"][4:].mean(1), dense(whole, s, w=w)["qkv"][4:].mean(1))
+    assert torch.allclose(back["up"].mean(0), dense(whole, s, w=w)["up"].mean(0))
 
 
 # --- bases ---------------------------------------------------------------------------------------------------
@@ -378,6 +412,23 @@ def test_a_run_resumed_anywhere_around_the_switch_is_bit_equal():
         assert before + [e for e in run.events(start=c) if isinstance(e, Row)] == whole
 
 
+STAGES = Until(0.05, Ema() >> Rms(), Until(0.08, Momentum() >> Rms(shape="row"), Ema() >> FrozenRms()))
+
+
+@pytest.mark.parametrize(
+    "part", [STAGES, Decay(0.1) >> STAGES, Sign() >> Route(is_matrix, STAGES, Momentum() >> STAGES)]
+)
+def test_the_switch_is_made_in_place_as_well(part):
+    s, r = part.init(W), part.init(W)
+    w, v = {k: x.clone() for k, x in W.items()}, {k: x.clone() for k, x in W.items()}
+    for t in range(12):
+        u, s = part.update(gradients(t), s, at(t, w))
+        w = tree.add(w, u, -1.0)
+        r = inplace.step(part, v, r, at(t, v))
+        assert near(v, w, 1e-9)
+        assert near(r, s, 1e-9)
+
+
 # --- every part there is -------------------------------------------------------------------------------------
 
 
@@ -405,9 +456,7 @@ def test_every_part_that_tells_takes_back_what_it_told(part):
     s = learnt(part, w)
     told = part.moments(s, w)
     for m in told:
-        assert m.kind not in (FIRST, SECOND) or {k: x.shape for k, x in m.value.items()} == {
-            k: x.shape for k, x in w.items()
-        }
+        assert m.kind not in (FIRST, SECOND) or all(x.shape == w[k].shape for k, x in m.value.items())
     again = part.adopt(part.init(w), Live(told), w)
     for m, n in zip(told, part.moments(again, w), strict=True):
         assert (m.kind, m.units) == (n.kind, n.units)
