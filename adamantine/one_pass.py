@@ -66,7 +66,11 @@ def fits(before: Sequence[Code], code: Code) -> bool:
     """Whether `code` can be part of the same pass as the codes `before` it."""
     codes = [*before, code]
     packed = {shape.block for c in codes for _, shape in c.arrays if isinstance(shape, Packed)}
-    return not packed or (len(packed) == 1 and not any(c.means for c in codes))
+    if packed and (len(packed) > 1 or any(c.means for c in codes)):
+        return False
+    # A vector is a row to the one and a column to the other.
+    each = [{m.shape for m in c.means} for c in codes]
+    return not (any("column" in x for x in each) and any("row" in x and "column" not in x for x in each))
 
 
 def run(parts: Sequence[Fused], w: Params, u: Params, g: Params, out: Params) -> bool:
