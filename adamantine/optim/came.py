@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.live import FIRST, Live, Moment, uncounted
 from adamantine.optim import limits
 from adamantine.optim.adafactor import ClipRms
 from adamantine.optim.decay import Decay
@@ -43,6 +44,15 @@ class Confidence(Part):
         apart = {k: (x - m[k]).square() + self.eps for k, x in u.items()}
         rows, columns = moved(s[1], apart, 1 - self.beta_instability)
         return {k: scaled(x, rows[k], columns[k]) if k in rows else x for k, x in m.items()}, (m, (rows, columns))
+
+    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
+        """The average, steps uncounted; nothing while it is zero. The instability is nobody else's."""
+        return uncounted(FIRST, s[0])
+
+    def adopt(self, s: State, live: Live, w: Params) -> State:
+        """The average; its instability starts anew."""
+        m = live.claim(FIRST, w)
+        return s if m is None else (m.value, s[1])
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights, and a number a row and a column of a matrix."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from adamantine.live import SECOND, Live, Moment, settled, steps_and_bias
+from adamantine.live import SECOND, Live, Moment, steps_and_bias
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -102,30 +102,6 @@ class RankOne(Part):
         t, held = (m.t or UNCOUNTED, 1.0) if self.beta is None else steps_and_bias(m, self.beta)
         value = {k: x * held + self.eps for k, x in m.value.items()}
         return t, moved(zero_means(w), value, 1.0), {k: x for k, x in value.items() if x.ndim < 2}
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """Divided by the root of a second moment, however it is kept."""
-        return (SECOND,)
-
-    def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
-        """The matrix of rank one, or the vector, free of the start at zero; nothing before the first step."""
-        t, (rows, columns), v = s
-        if not t:
-            return ()
-        held = 1.0 if self.beta is None else 1 - self.beta**t
-        whole = {k: (rows[k] / rows[k].mean())[:, None] * columns[k] for k in rows}
-        return (Moment(SECOND, {k: (v[k] if k in v else whole[k].view_as(x)) / held for k, x in w.items()}, t),)
-
-    def adopt(self, s: State, live: Live, w: Params) -> State:
-        """The means of its rows and columns; they are exactly what they would have been from the start."""
-        m = live.claim(SECOND, w)
-        if m is None:
-            return s
-        t = m.t or settled(self.beta or 0.999)
-        held = 1.0 if self.beta is None else 1 - self.beta**t
-        value = {k: x * held + self.eps for k, x in m.value.items()}
-        return t, moved(zero_means(w), value, 1.0), {k: value[k] for k in s[2]}
 
     def state_bytes(self, w: Params) -> int:
         """A number a row and a column of a matrix, a number a coordinate of a vector."""
