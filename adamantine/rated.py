@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from adamantine.optim.lr import Lr
-from adamantine.part import Part
+from adamantine.part import Chain, Part
 from adamantine.point import Point
 from adamantine.tree import Params
 
@@ -46,10 +46,12 @@ def structure(x: Any) -> str:
     """The parts and how they are composed, without numbers, schedules and tables: what a state depends on."""
     if isinstance(x, tuple):
         return " >> ".join(filter(None, map(structure, x)))
+    if isinstance(x, Chain):
+        return structure(x.parts)
     if is_dataclass(x) and not isinstance(x, type):
         held = [(f.name, structure(getattr(x, f.name))) for f in fields(x) if f.name not in ("schedule", "tags")]
         inside = ", ".join(f"{name}={text}" for name, text in held if text)
-        return f"{type(x).__name__}({inside})"
+        return f"{type(x).__name__}({inside})" if inside else type(x).__name__
     if isinstance(x, (str, bool)):
         return repr(x)
     return getattr(x, "__qualname__", "") if callable(x) else ""
@@ -102,7 +104,7 @@ def _own(error: Exception) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     name = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-    return name.startswith("adamantine.") and str(error).endswith(".")
+    return name.split(".")[0] not in ("torch", "numpy") and str(error).endswith(".")
 
 
 def _schedules(x: Any) -> list[Callable[..., Any]]:
