@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup dev demo test lint slow clean
+.PHONY: setup dev demo test lint slow oracles clean
 
 # pip installs from outside, which works where ensurepip is missing too (bare Debian).
 $(BIN)/python:
@@ -30,6 +30,10 @@ test: dev
 
 slow: dev
 	$(BIN)/python -m pytest -m slow
+
+oracles: dev
+	$(INSTALL) -e '.[dev,oracles]'
+	$(BIN)/python -m pytest tests/test_oracles.py tests/test_agreement.py
 
 lint: dev
 	$(BIN)/ruff check .
