@@ -91,6 +91,10 @@ def layers_of(model: nn.Module, named: dict[str, Any]) -> list[Layer]:
     return out
 
 
+# Layers that tell what a model takes, the plainest sign first.
+INPUTS: tuple[Any, ...] = (nn.Embedding, nn.Conv2d, nn.Linear, nn.MultiheadAttention)
+
+
 @dataclass(frozen=True)
 class Trial:
     """One forward pass on `inputs`: the layers used, in order, and those whose output is an output of the whole."""
@@ -177,21 +181,16 @@ def _guesses(model: nn.Module) -> Iterator[Any]:
         yield texts if "pixel" not in str(model.main_input_name) else {"pixel_values": pixels}
         yield {"input_ids": tokens, "pixel_values": pixels}
         return
-    for m in model.modules():
-        if isinstance(m, nn.Embedding):
-            yield from (tokens, (tokens, tokens), tokens[:, :1])
-            break
-        if isinstance(m, nn.Linear):
-            x = torch.zeros(2, m.in_features, **real)
-            yield from (x, x[None], (x[None], x[None]), x.view(2, 1, 1, -1))
-            break
-        if isinstance(m, nn.Conv2d):
-            for side in (32, 224, 28, 8):
-                x = torch.zeros(2, m.in_channels, side, side, **real)
-                t = torch.zeros(2, **real)
-                yield from (x, (x, t), (x, t.long()))
-            break
-        if isinstance(m, nn.MultiheadAttention):
-            x = torch.zeros(2, 2, m.embed_dim, **real)
-            yield from (x, (x, x), (x, x, x))
-            break
+    first_of: dict[Any, Any] = {t: next((m for m in model.modules() if isinstance(m, t)), None) for t in INPUTS}
+    if first_of[nn.Embedding] is not None:
+        yield from (tokens, (tokens, tokens), tokens[:, :1])
+    if (m := first_of[nn.Conv2d]) is not None:
+        for side in (32, 224, 28, 8):
+            x, t = torch.zeros(2, m.in_channels, side, side, **real), torch.zeros(2, **real)
+            yield from (x, (x, t), (x, t.long()))
+    if (m := first_of[nn.Linear]) is not None:
+        x = torch.zeros(2, m.in_features, **real)
+        yield from (x, x[:, None].expand(2, 4, -1), (x[None], x[None]), x.view(2, 1, 1, -1))
+    if (m := first_of[nn.MultiheadAttention]) is not None:
+        x = torch.zeros(2, 2, m.embed_dim, **real)
+        yield from (x, (x, x), (x, x, x))

@@ -163,6 +163,11 @@ def _heads(model: Any, run: Trial | None, layers: list[Layer], blocks: Blocks) -
     return out
 
 
+def _last(model: nn.Module, run: Trial) -> str:
+    modules = dict(model.named_modules())
+    return next((k for k in reversed(run.used) if isinstance(modules[k], (nn.Linear, _CONV))), "")
+
+
 def _left(model: nn.Module, layer: Layer, run: Trial | None, ended: bool) -> Found:
     """A layer outside every block: hidden, if the outputs come from elsewhere."""
     if run is None:
@@ -170,6 +175,6 @@ def _left(model: nn.Module, layer: Layer, run: Trial | None, ended: bool) -> Fou
         return Found(layer.tag("?"), why)
     if layer.name not in run.used:
         return Found(layer.tag("?"), "took no part in the trial forward pass; give inputs that use it")
-    if not ended and not hasattr(model, "get_output_embeddings") and run.used[-1] == layer.name:
+    if not ended and not hasattr(model, "get_output_embeddings") and _last(model, run) == layer.name:
         return Found(layer.tag("?"), "the last layer used, but something follows before the output: head or matrix")
     return Found(layer.tag("matrix"), "a layer between others")
