@@ -15,7 +15,7 @@ from adamantine.cohorts import Cohorts
 from adamantine.part import Part
 from adamantine.point import Point
 from adamantine.rated import Unknown, check, rated
-from adamantine.sharded import elementwise, is_sharded, put, seen
+from adamantine.sharded import elementwise, is_sharded, like, put, seen
 from adamantine.tree import Params
 
 HOOKS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post")
@@ -89,9 +89,9 @@ class TorchOptimizer(Optimizer):
         part, base = request.composed(recipe, given)
         self._bound.append(request.bound(part, found, self._model, self._roles))
         self._kept.append(Cohorts())
-        check(self._bound[-1], {k: seen(found[k], False) for k in names if found[k].numel()}, self._steps)
-        pairs = [(k, found[k]) for k in names]
-        return {"params": pairs, "lr": given.get("lr", base), "base_lr": base, "recipe": part}
+        whole = self._whole(-1)
+        check(self._bound[-1], {k: like(found[k], whole) for k in names if found[k].numel()}, self._steps)
+        return {"params": [(k, found[k]) for k in names], "lr": given.get("lr", base), "base_lr": base, "recipe": part}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """A group more: "params", named as at construction, and hyperparameters of its own."""
@@ -227,7 +227,7 @@ class TorchOptimizer(Optimizer):
         saved.refuse_foreign(state_dict, self.param_groups)
         kept = []
         for i, group in enumerate(self.param_groups):
-            w = {k: seen(x.detach(), False) for k, x in self._params(i).items()}
+            w = {k: like(x, self._whole(i)) for k, x in self._params(i).items()}
             kept.append(saved.read(state_dict, group, self._bound[i], w))
         for group in self.param_groups:
             names = set(group["param_names"])

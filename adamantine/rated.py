@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-import torch
-
 from adamantine.optim.lr import Lr
 from adamantine.part import Chain, Part
 from adamantine.point import Point
@@ -77,15 +75,14 @@ class Unknown:
     __lt__ = __le__ = __gt__ = __ge__ = __floordiv__ = __mul__
 
 
-def check(part: Part, w: Params, steps: Any) -> None:
-    """Try the composition on tensors without content: what its parts refuse, they refuse here, not in training.
+def check(part: Part, blank: Params, steps: Any) -> None:
+    """Try the composition on tensors without content (meta): what its parts refuse, they refuse here, not in training.
 
     ValueError or TypeError of a part goes through; that something cannot be computed without content is no error.
     """
     for schedule in _schedules(part):
         for step in (0, *(10**n for n in range(8))):
             schedule(step, steps)
-    blank = {k: torch.empty_like(x, device="meta") for k, x in w.items()}
     try:
         s = part.init(blank)
         few = dict(list(blank.items())[:1])

@@ -93,10 +93,11 @@ def _some(names: list[str]) -> str:
 
 
 def read(saved: dict[str, Any], group: dict[str, Any], part: Part, w: Params) -> Cohorts:
-    """The states of a group's parameters; ValueError where they do not fit `part` on the weights `w`."""
+    """The states of a group's parameters; ValueError where they do not fit `part` on weights of the shapes of `w`."""
+    devices = {k: x.device for k, x in zip(group["param_names"], group["params"], strict=True)}
     out: dict[Any, tuple[tuple[str, ...], State]] = {}
     for name in (k for k in group["param_names"] if k in saved["state"]):
-        flat = {path: _copied(x, w[name].device) for path, x in saved["state"][name].items()}
+        flat = {path: _copied(x, devices[name]) for path, x in saved["state"][name].items()}
         _refuse_shapes(name, flat, part, w)
         count, s = shared(flat), nested(flat, name)
         if out and not part.local and count not in out:
@@ -117,7 +118,7 @@ def _copied(x: Any, device: torch.device) -> Any:
 def _refuse_shapes(name: str, flat: dict[str, Any], part: Part, w: Params) -> None:
     """A state of other shapes is one of other numbers, such as a rank, that a state depends on."""
     try:
-        fresh = paths(part.init({name: torch.empty_like(w[name], device="meta")}), name)
+        fresh = paths(part.init({name: w[name]}), name)
     except Exception:
         return  # it cannot be told without content
     for path, x in fresh.items():

@@ -29,6 +29,12 @@ def seen(x: Any, whole: bool) -> Tensor:
     return x.reshape(1) if x.ndim == 0 else x
 
 
+def like(x: Tensor, whole: bool) -> Tensor:
+    """A tensor without content as `seen` would give it, with nothing gathered."""
+    local = x if whole or not is_sharded(x) else seen(x, False)
+    return torch.empty(local.shape or (1,), dtype=x.dtype, device="meta")
+
+
 @torch.no_grad()
 def put(param: Any, value: Tensor, whole: bool) -> None:
     """Give the parameter the weights `value`, in the form in which `seen` shows them."""

@@ -45,19 +45,20 @@ def alone(recipe, given, closure=False, n=6):
     return {k: x.detach() for k, x in net.named_parameters()}
 
 
-def trained(kind, cases, port):
-    """The weights that two processes get to, for each of `(recipe, hyperparameters, closure)`; checked in each."""
+def trained(kinds, cases, port):
+    """Let two processes train each of `(recipe, hyperparameters, closure)`, and compare with one, in each of them."""
     expected = [alone(*case) for case in cases]
-    spawn(_work, (kind, cases, expected, port), 2)
+    spawn(_work, (kinds, cases, expected, port), 2)
 
 
-def _work(rank, kind, cases, expected, port):
+def _work(rank, kinds, cases, expected, port):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
     try:
-        for (recipe, given, closure), want in zip(cases, expected, strict=True):
-            check(rank, kind, recipe, given, closure, want)
+        for kind in kinds:
+            for (recipe, given, closure), want in zip(cases, expected, strict=True):
+                check(rank, kind, recipe, given, closure, want)
     finally:
         dist.destroy_process_group()
 
@@ -78,7 +79,8 @@ def check(rank, kind, recipe, given, closure, want):
     for k, x in net.named_parameters():
         full = x.full_tensor() if kind == "fsdp" else x
         apart = float((full.detach() - want[k.removeprefix("module.")]).abs().max())
-        assert apart < 1e-12, f"{kind}, {recipe}: {k} is {apart:.1e} from that of one process"
+        # Where two eigenvalues are close, the last bit decides on the eigenvectors.
+        assert apart < (1e-5 if recipe == "soap" else 1e-12), f"{kind}, {recipe}: {k} is {apart:.1e} apart"
     if kind == "fsdp" and recipe == "adamw":
         sizes = {k: max(x.numel() for x in s.values() if torch.is_tensor(x)) for k, s in saved["state"].items()}
         assert sizes["0.weight"] == 24, f"the state is of the shard, but has {sizes['0.weight']} numbers"
