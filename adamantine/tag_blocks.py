@@ -155,14 +155,20 @@ class Blocks:
         for scope in dict.fromkeys(blocks):
             if scope is not None:
                 self._block(scope)
+        for name in self.modules:
+            if isinstance(self.modules.get(name.rpartition(".")[0]), nn.ModuleList):
+                self._inside(name)
 
     def _block(self, scope: str) -> None:
-        for inner in reversed([n for n in self.modules if n == scope or within(n, scope)]):
-            self._routers(inner)
-            self._match(self.rest(inner))
+        self._inside(scope)
         if scope:
             for layer in self.rest(scope):
                 self.say(layer, layer.tag("?"), "beside attention, but shapes and siblings fit no feed-forward layer")
+
+    def _inside(self, scope: str) -> None:
+        for inner in reversed([n for n in self.modules if n == scope or within(n, scope)]):
+            self._routers(inner)
+            self._match(self.rest(inner))
 
     def _routers(self, name: str) -> None:
         experts = whole_number(self.owners(name), ("num_experts", "num_local_experts", "n_routed_experts"))
@@ -193,7 +199,7 @@ class Blocks:
 
     def _fused_gate(self, both: Layer, down: Layer) -> None:
         n, which = down.ins, None
-        if both.experts or (self.run is None and kind(self.modules[both.parent]) in KNOWN):
+        if both.experts or kind(self.modules[both.parent]) in KNOWN:
             which = 1 if "gate_up" in both.own else None
         elif self.run is not None:
             pieces = Stretch(both.name, 0, n), Stretch(both.name, n)

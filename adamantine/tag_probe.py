@@ -56,7 +56,7 @@ def arrives(model: nn.Module, run: Trial, edits: dict[str, Edit], at: str) -> Te
     finally:
         for handle in handles:
             handle.remove()
-    return got[0].double().cpu() if got else None
+    return got[0].double().cpu() if got and not got[0].is_meta else None
 
 
 def in_turn(model: nn.Module, run: Trial, name: str, sizes: tuple[int, int, int], heads: int, at: str) -> bool:

@@ -320,6 +320,28 @@ class Unet(nn.Module):
         return self.conv_out(torch.cat([x, self.up(self.down(x))], 1))
 
 
+def test_feed_forward_layers_of_blocks_without_attention():
+    fields = {"hidden_sizes": [4, 8, 8, 8], "depths": [1] * 4, "num_labels": 3, "image_size": 32}
+    found = table_of(hf("ConvNextForImageClassification", "ConvNextConfig", **fields))
+    assert {role for k, role in found.items() if "pwconv1" in k} == {"up"}
+    assert {role for k, role in found.items() if "pwconv2" in k} == {"down"}
+    assert found["classifier.weight"] == "head"
+
+
+def test_a_model_without_storage_is_read_as_well():
+    fields = {**SMALL, **SHORT, "num_key_value_heads": 2, "pad_token_id": 0}
+    with torch.device("meta"):
+        model = hf("Phi3ForCausalLM", "Phi3Config", **fields)
+    assert not tag(model).unknown
+
+
+@pytest.mark.parametrize("model", ["CodeGen", "GPTBigCode"])
+def test_the_same_name_with_another_layout_is_seen_through(model):
+    fields = {"vocab_size": 11, "n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 16}
+    own = {"rotary_dim": 4} if model == "CodeGen" else {"multi_query": False}
+    assert len(tag(hf(f"{model}ForCausalLM", f"{model}Config", **fields, **own)).unknown) == 1
+
+
 def test_convolutions_and_perceptrons():
     x, t = torch.zeros(2, 3, 8, 8), torch.zeros(2)
     for given in ({}, {"inputs": (x, t)}, {"inputs": {"x": x, "t": t}}):
