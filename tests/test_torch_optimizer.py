@@ -27,6 +27,7 @@ from adamantine.optim.sgd import sgd
 from adamantine.optim.sophia import sophia
 from adamantine.part import Part
 from adamantine.tree import norm
+from adamantine.until import Until
 
 ROLES = {
     "emb.weight": "embedding",
@@ -573,6 +574,35 @@ def test_schedules_inside():
     cosine = lr_scheduler.CosineAnnealingLR(plain, 10)
     assert distance(end, train(other, plain, 0, 10, scheduler=cosine)) < 1e-10
     torch_optimizer(model, adamw, lr=1e-2, schedule=Warmup(3))  # needs no number of steps
+
+
+@pytest.mark.parametrize("part", [Until(0.5, adamw(0.1), sgd(0.1)), Averaged(adamw(0.1), None, start=0.5)])
+def test_switches_need_the_number_of_steps(part):
+    with pytest.raises(ValueError, match="how many steps the training has"):
+        torch_optimizer(Net(), part)
+    train(model := Net(), torch_optimizer(model, part, steps=4), 0, 4)
+    torch_optimizer(Net(), Averaged(adamw(0.1), None))
+
+
+def test_a_step_returns_what_the_closure_did():
+    model = Net()
+    optimizer, loss = torch_optimizer(model, "adamw", lr=1e-2), loss_of(model, 0)
+    assert optimizer.step(lambda: loss) is loss
+    assert optimizer.step() is None
+    assert "lr: 0.01" in repr(optimizer)
+
+
+def test_frozen_parameters_stay():
+    model = Net()
+    model.emb.weight.requires_grad_(False)
+    before = model.emb.weight.clone()
+    optimizer = torch_optimizer(model, Clip(1.0, adamw(1e-2)))
+    train(model, optimizer, 0, 3)
+    assert torch.equal(before, model.emb.weight)
+    assert "emb.weight" not in optimizer.state_dict()["state"]
+    model.emb.weight.requires_grad_(True)
+    train(model, optimizer, 3, 5)
+    assert not torch.equal(before, model.emb.weight)
 
 
 def test_sparse_gradients_are_refused():
