@@ -10,6 +10,7 @@ tensors of the distance from where the textbook loop stands after 60 steps, over
 
 import argparse
 import importlib.metadata
+import math
 import platform
 import sys
 from dataclasses import dataclass
@@ -63,8 +64,11 @@ class Outcome:
 
 
 def shown(x: float, limit: float) -> str:
-    """Two digits; rounding errors as the power of ten above which there is none."""
-    return f"< {10.0 ** (int(f'{limit:e}'.split('e')[1]) + (limit > DOUBLE)):.0e}" if x < limit else f"{x:.2g}"
+    """Two digits; of rounding errors only the limit, to one digit upwards."""
+    if not x < limit:
+        return f"{x:.2g}"
+    power = 10.0 ** math.floor(math.log10(limit))
+    return f"< {math.ceil(limit / power - 1e-6) * power:.0e}"
 
 
 @cache

@@ -26,6 +26,14 @@ matrix) and `rest`.
 """
 
 
+TAIL = """## Not here
+
+- States in 8 and 4 bits: torchao and bitsandbytes keep tensors below 4,096 elements in float32, as all are here.
+- heavyball's and pytorch_optimizer's PSGD, and all else that draws random numbers of its own: two right implementations
+  differ. APOLLO and kron-torch are listed for the size of that difference alone.
+- flashoptim runs on CUDA only; zij pins another torch; adopt-pytorch does not build. The authors' files of SOAP, Scion,
+  SCALE, Dion and distributed Shampoo are not on PyPI.
+"""
 MARKS = {"f32": "single", "*with a flag*": "flag", "*unrounded*": "exact"}
 
 
@@ -106,4 +114,4 @@ def page(
     for name in recipes:
         if any(x.peer.recipe == name for x in outcomes):
             lines += detail(outcomes, name)
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, TAIL]).rstrip() + "\n"

@@ -46,6 +46,14 @@ SOAP = (
     "of its four axes"
 )
 
+SCION = (
+    "pytorch_optimizer.SCION([dict(params=[w['query'], w['up'], w['down']], norm_type=2), "
+    "dict(params=[w['conv']], norm_type=3), dict(params=[w['embed']], norm_type=7{scale}), "
+    "dict(params=[w['head']], norm_type=4, scale=60.0), "
+    "dict(params=[w['norm'], w['up.bias'], w['head.bias']], norm_type=5)], lr, constraint=True)"
+)
+ROWS = "a row's norm is multiplied by the root of its length instead of divided: updates are 6 times too small here"
+
 PEERS = [
     Peer("muon", "torch", TORCH, why=ROUNDED),
     Peer("muon", "torch", TORCH, exact=True, why=CLAMP),
@@ -71,6 +79,8 @@ PEERS = [
     ),
     Peer("normuon", "pytorch_optimizer", OURS.format(kind="NorMuon"), why=ROUNDED),
     Peer("normuon", "pytorch_optimizer", OURS.format(kind="NorMuon"), exact=True, why=CLAMP),
+    Peer("scion", "pytorch_optimizer", SCION.format(scale=""), why=ROWS),
+    Peer("scion", "pytorch_optimizer", SCION.format(scale=", scale=6.0"), exact=True, why=CLAMP),
     Peer(
         "soap",
         "pytorch_optimizer",
