@@ -25,7 +25,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 from peers import PEERS  # noqa: E402
 from peers.peer import PACKAGES, Peer  # noqa: E402
 from problem import Problem  # noqa: E402
-from test_textbook import LOOPS, RECIPES, STEPS, apart, ours  # noqa: E402
+from test_contract_parts import usual_rate  # noqa: E402
+from test_textbook import CASES, LOOPS, RECIPES, STEPS, apart, ours  # noqa: E402
 
 DOUBLE, SINGLE = 1e-9, 3e-5
 PAGE = ROOT / "docs" / "agreement.md"
@@ -102,6 +103,13 @@ def measure(peer: Peer) -> Outcome:
     return Outcome(peer, apart(w, theirs), limit(peer))
 
 
+def own_distance(recipe: str) -> tuple[float, float]:
+    """Our recipe's distance from its loop at the usual rate, and the tolerance that its test has."""
+    lr = usual_rate(RECIPES[recipe])
+    tolerance = next((x["tol"] for x in CASES.get(recipe, []) if set(x) == {"tol"}), DOUBLE)
+    return apart(ours(RECIPES[recipe](lr)), textbook(recipe, (), lr)), tolerance
+
+
 def version(package: str) -> str:
     """Without the build's tag; empty where the package is not installed."""
     try:
@@ -127,7 +135,7 @@ def main() -> None:
     if given.write:
         from agreement_page import page
 
-        own = {k: apart(ours(RECIPES[k](0.01)), textbook(k, (), 0.01)) for k in sorted(RECIPES) if k in LOOPS}
+        own = {k: own_distance(k) for k in sorted(RECIPES) if k in LOOPS}
         versions = {k: version(k) for k in PACKAGES if version(k)}
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(page(outcomes, own, sorted(RECIPES), versions, platform.python_version(), STEPS))

@@ -34,6 +34,10 @@ TAIL = """## Not here
 - flashoptim runs on CUDA only; zij pins another torch; adopt-pytorch does not build. The authors' files of SOAP, Scion,
   SCALE, Dion and distributed Shampoo are not on PyPI.
 """
+LEGEND = """`=` agrees in float64, `f32` in float32, `flag` only with a flag, `(≠)` one of its calls does not,
+`≠ x` differs by x, `< x` is as close as the recipe's own test asks (SOAP's turned gradient has coordinates that are
+rounding alone, which its small `eps` lets through). Empty: the package has no such optimizer, or none that is compared
+here."""
 MARKS = {"f32": "single", "*with a flag*": "flag", "*unrounded*": "exact"}
 
 
@@ -55,12 +59,19 @@ def cell(rows: Sequence) -> str:
     return "≠ " + min((x for x in rows if x.number), key=lambda x: x.distance).number
 
 
-def matrix(outcomes: Sequence, own: Mapping[str, float], recipes: Sequence[str]) -> list[str]:
+def own_cell(distance: float, tolerance: float) -> str:
+    """Our recipe's agreement, or the tolerance of its test where that is wider."""
+    if distance < 1e-9:
+        return "="
+    return f"< {tolerance:.0e}" if distance < tolerance else f"≠ {distance:.2g}"
+
+
+def matrix(outcomes: Sequence, own: Mapping[str, tuple[float, float]], recipes: Sequence[str]) -> list[str]:
     """One line a recipe, one column a package."""
     packages = list(dict.fromkeys(x.peer.package for x in outcomes))
     lines = ["| recipe | ours | " + " | ".join(packages) + " |", "|---" * (2 + len(packages)) + "|"]
     for name in recipes:
-        mine = "no loop" if name not in own else "=" if own[name] < 1e-9 else f"≠ {own[name]:.2g}"
+        mine = own_cell(*own[name]) if name in own else "no loop"
         cells = []
         for package in packages:
             rows = [x for x in outcomes if x.peer.recipe == name and x.peer.package == package]
@@ -84,7 +95,7 @@ def detail(outcomes: Sequence, recipe: str) -> list[str]:
 
 def page(
     outcomes: Sequence,
-    own: Mapping[str, float],
+    own: Mapping[str, tuple[float, float]],
     recipes: Sequence[str],
     versions: Mapping[str, str],
     python: str,
@@ -102,8 +113,7 @@ def page(
         "",
         "## The matrix",
         "",
-        "`=` agrees in float64, `f32` in float32, `flag` only with a flag, `(≠)` one of its calls does not,"
-        " `≠ x` differs by x; empty: the package has no such optimizer, or none that is compared here.",
+        LEGEND,
         "",
         *matrix(outcomes, own, recipes),
         "",

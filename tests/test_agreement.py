@@ -56,9 +56,14 @@ def test_cell(rows, text):
 
 def test_page_is_the_same_text_for_the_same_outcomes():
     rows = [Outcome(PLAIN, 0.0), Outcome(OTHER, 0.5)]
-    make = lambda: page(rows, {"adamw": 0.0, "sgd": 0.0}, ["adamw", "sgd"], {"torch": "1"}, "3.11.7", 60)  # noqa: E731
+
+    def make():
+        own = {"adamw": (0.0, 1e-9), "sgd": (2e-7, 1e-6)}
+        return page(rows, own, ["adamw", "sgd"], {"torch": "1"}, "3.11.7", 60)
+
     assert make() == make()
     assert "| adamw | = | = | ≠ 0.5 |" in make()
+    assert "| sgd | < 1e-06 |" in make()
     assert "alone: sgd" in make()
 
 
