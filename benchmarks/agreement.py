@@ -119,7 +119,7 @@ def version(package: str) -> str:
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ask = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     ask.add_argument("recipes", nargs="*", help="names of recipes; all where none is given")
     ask.add_argument("--write", action="store_true", help="write docs/agreement.md")
     given = ask.parse_args()
