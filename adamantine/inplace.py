@@ -12,6 +12,7 @@ import torch
 
 from adamantine import one_pass
 from adamantine.kernel import Fused
+from adamantine.named_state import keyed, owner
 from adamantine.part import Chain, Part, Route, State
 from adamantine.point import Point
 from adamantine.tree import Params
@@ -32,6 +33,10 @@ def step(part: Part, w: Params, s: State, p: Point) -> State:
     if isinstance(part, Route):
         yes, no = part.halves(w, w)
         return step(part.yes, yes, s[0], p), step(part.no, no, s[1], p)
+    inside = part.within(w, p)
+    if inside is not None:
+        inner, w, p = inside
+        return step(inner, w, s, p)
     if isinstance(part, Until):
         stage, inner = switched(part, s, {k: p.w[k] for k in w}, p)
         return stage, step(part.part_in_charge(stage), w, inner, p)
@@ -40,7 +45,7 @@ def step(part: Part, w: Params, s: State, p: Point) -> State:
     states = tuple(switched(x, sx, {k: p.w[k] for k in w}, p) for x, sx in zip(parts, states, strict=True))
     p = _seen(w, p) if len(p.w) > len(w) else p
     new = states
-    for batch in [w] if not part.local or _in_one(parts, w, states, p) else _batches(w):
+    for batch in _batches(parts, w, states, p) if part.local else [w]:
         if len(batch) == len(w):
             new = _through(parts, w, states, p)
         else:
@@ -55,17 +60,26 @@ def _in_one(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: Po
     return len(runs) == 1 and runs[0][0] is not None
 
 
-def _batches(w: Params) -> list[Params]:
-    """The tensors in groups no larger than the largest tensor."""
+def _batches(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: Point) -> list[Params]:
+    """The tensors by kind; kinds that one pass does not step, in groups no larger than the largest tensor."""
+    if _in_one(parts, w, states, p):
+        return [w]
+    kinds: dict[Any, Params] = {}
+    for k, x in w.items():
+        kinds.setdefault(tuple(part.kind(x) for part in parts), {})[k] = x
     most = max(x.numel() for x in w.values())
     out: list[Params] = []
-    room = -1
-    for k, x in w.items():
-        if x.numel() > room:
-            out.append({})
-            room = most
-        out[-1][k] = x
-        room -= x.numel()
+    for same in kinds.values():
+        if len(kinds) > 1 and _in_one(parts, same, _only(states, same, w), _seen(same, p)):
+            out.append(same)
+            continue
+        room = -1
+        for k, x in same.items():
+            if x.numel() > room:
+                out.append({})
+                room = most
+            out[-1][k] = x
+            room -= x.numel()
     return out
 
 
@@ -97,6 +111,7 @@ def _through(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: P
         if texts is not None and dense:
             last = i == len(runs) - 1
             out = w if last else {k: torch.empty_like(x) for k, x in w.items()}
+            u = {k: x if one_pass.dense(x) else x.contiguous() for k, x in u.items()}
             if one_pass.run(texts, w, u, g, out):
                 new += [f.state for f in texts]
                 u = out
@@ -114,8 +129,8 @@ def _through(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: P
 def _only(s: Any, names: Collection[str], w: Params) -> Any:
     """The state of some tensors: of dicts that are keyed by parameters, what stands under `names`."""
     if isinstance(s, dict):
-        if s.keys() <= w.keys():
-            return {k: x for k, x in s.items() if k in names}
+        if keyed(s, w):
+            return {k: x for k, x in s.items() if owner(k, w) in names}
         return {k: _only(x, names, w) for k, x in s.items()}
     return type(s)(_only(x, names, w) for x in s) if isinstance(s, (tuple, list)) else s
 
@@ -126,7 +141,7 @@ def _merged(before: Any, now: Any, after: Any, w: Params) -> Any:
     All tensors start from the same state `before`, so that a number which a batch changed is what it becomes.
     """
     if isinstance(now, dict):
-        if now.keys() <= w.keys():
+        if keyed(now, w):
             now.update(after)
             return now
         return {k: _merged(before[k], x, after[k], w) for k, x in now.items()}

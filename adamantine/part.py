@@ -49,7 +49,18 @@ class Part:
         raise NotImplementedError
 
     def fused(self, s: State, p: Point) -> Fused | None:
-        """The same step as C text over state changed in place, for `inplace.step`; None where there is none."""
+        """The same step as C text over state changed in place, for `inplace.step`; None where there is none.
+
+        Asked of tensors of one `kind` only, it may answer where it could not for all together.
+        """
+        return None
+
+    def within(self, w: Params, p: Point) -> "tuple[Part, Params, Point] | None":
+        """For a wrapper that only looks at the same memory otherwise: what it wraps, and what that sees."""
+        return None
+
+    def kind(self, x: Tensor) -> Any:
+        """What tells tensors apart that take different text."""
         return None
 
     def read(self, w: Params, s: State) -> Params:

@@ -7,6 +7,7 @@ import torch
 
 from adamantine import tree
 from adamantine.optim.blockwise import Int4, Int8, dynamic_map
+from adamantine.optim.companded import Companded8
 from adamantine.optim.floating import Bf16, Fp32
 from adamantine.optim.low_bit import adamw_4bit, adamw_8bit
 from adamantine.optim.momentum import Ema
@@ -15,8 +16,10 @@ from adamantine.optim.stored import Codec, Stored
 from adamantine.point import Point, stream
 
 BLOCKS = [Int8(block=16, least=1), Int8(False, 16, 1), Int4(block=16, least=1), Int4(False, 16, 1)]
+BLOCKS += [Companded8(block=16, least=1), Companded8(False, 16, 1)]
 FLOATS = [Fp32(), Bf16(), Bf16(error=True)]
 BOUND = {("Int8", True): 0.00704, ("Int8", False): 0.00352, ("Int4", True): 0.1126, ("Int4", False): 1 / 16 + 1e-9}
+BOUND |= {("Companded8", True): 1 / 127, ("Companded8", False): 1 / 255}
 
 
 def sample(n, dtype, positive=False):

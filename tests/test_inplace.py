@@ -6,11 +6,18 @@ from problem import TAGS, Problem
 from test_contract_parts import label, recipe_functions
 
 from adamantine import compiler, inplace, tree
+from adamantine.optim.adafactor import ClipRms, Relative
+from adamantine.optim.blockwise import Int8
+from adamantine.optim.cautious import Cautious
+from adamantine.optim.companded import Companded8
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema, Momentum
+from adamantine.optim.rank_one import RankOne
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.sign import Sign
+from adamantine.optim.stored import Stored
+from adamantine.optim.trust import Trust
 from adamantine.part import Chain, Part, Route
 from adamantine.point import Point, stream
 from adamantine.role import bind
@@ -26,8 +33,17 @@ CHAINS = [
     Ema() >> Rms(0.99, shape="tensor") >> Lr(1e-2),
     Ema() >> Rms(0.99, shape="tensor") >> Rms(0.9, shape="column") >> Lr(1e-2),
     Ema() >> Rms(0.99, shape="all") >> Lr(1e-2),
+    Stored(Ema(0.9), Int8(True, 256, 512)) >> Stored(Rms(0.99), Int8(False, 256, 512)) >> Decay(0.1) >> Lr(1e-2),
+    Stored(Ema(0.9), Companded8(True, 128, 512)) >> Stored(Rms(0.99), Companded8(False, 128, 512)) >> Lr(1e-2),
+    RankOne() >> ClipRms(0.5) >> Ema(0.9) >> Relative() >> Decay(0.1) >> Lr(1e-2),
+    RankOne(beta=0.9) >> Rms(0.9, shape="row") >> Lr(1e-2),
+    Rms(0.9, shape="row") >> ClipRms(0.5) >> Rms(0.9, shape="row") >> Trust(0.5, 0.1) >> Lr(1e-2),
+    Cautious(Ema(0.9)) >> Rms(0.99, shape="row") >> Lr(1e-2),
+    Ema(0.9) >> Cautious(Ema(0.8)) >> ClipRms(0.5) >> Lr(1e-2),
     Momentum(0.9, nesterov=True) >> Rms(0.99, shape="row") >> Rms(0.9, shape="column") >> Sign() >> Lr(1e-2),
 ]
+
+SINGLE = (Ema, Momentum, Rms, Decay, Lr, Sign, Stored)  # what looks at single coordinates, or can
 
 
 def run(step, part, w, dtype, steps=8):
@@ -51,12 +67,16 @@ def in_place(part, w, s, p):
     return w, s
 
 
-def close(a, b, tolerance):
+def close(a, b, tolerance, share=0.0):
     for (path, x), (other, y) in zip(tree.leaves(a), tree.leaves(b), strict=True):
         assert path == other
         assert x.dtype == y.dtype
         assert x.shape == y.shape
-        assert x.numel() == 0 or float((x - y).abs().max()) <= tolerance * max(1.0, float(y.abs().max())), path
+        if x.dtype == torch.uint8:  # a number between two of the table may go to either
+            assert (x != y).double().mean() < 1e-3
+            continue
+        far = (x - y).abs() > tolerance * max(1.0, float(y.abs().max()) if y.numel() else 0)
+        assert far.double().sum() <= share * x.numel(), path
     assert _numbers(a) == _numbers(b)
 
 
@@ -70,10 +90,11 @@ def _numbers(x):
 @pytest.mark.parametrize("part", CHAINS, ids=label)
 def test_equals_the_functional_update(part, dtype):
     w = {k: torch.randn(s, generator=stream(1, k), dtype=torch.float64).to(dtype) for k, s in SHAPES.items()}
-    if any(getattr(x, "shape", "full") != "full" for x in part.parts):
+    if any(getattr(x, "shape", "full") != "full" or not isinstance(x, SINGLE) for x in part.parts):
         del w["none"]  # the mean of no number is none
     mine = run(in_place, part, {k: x.clone() for k, x in w.items()}, dtype)
-    close(mine, run(functional, part, w, dtype), EQUAL[dtype])
+    share = 1e-3 if any(isinstance(x, Stored) for x in part.parts) else 0.0
+    close(mine, run(functional, part, w, dtype), EQUAL[dtype], share)
 
 
 @pytest.mark.parametrize("recipe", recipe_functions(), ids=lambda f: f.__name__)

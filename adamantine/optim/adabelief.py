@@ -5,12 +5,13 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.live import FIRST, Live, Moment, counted, steps_and_bias
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.schedule import Constant, Schedule
-from adamantine.optim.second_moment import root
+from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, each, size_bytes
@@ -59,6 +60,24 @@ class Belief(Part):
             return s
         t, held = steps_and_bias(m, self.beta1)
         return t, each(lambda x: x * held, m.value), each(lambda x: x * (1 - self.beta2**t), v.value)
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        t = s[0] + 1
+        text = (
+            "$m += $near * (u - $m); const T d = u - $m; $v += $far * (d * d - $v); $v += $added; "
+            "u = $m * $a / (sqrt($v) * $scale + $eps);"
+        )
+        numbers = {
+            "near": 1 - self.beta1,
+            "far": 1 - self.beta2,
+            "added": self.eps,
+            "a": 1 / (1 - self.beta1**t),
+            "scale": (1 - self.beta2**t) ** -0.5,
+            "eps": self.eps or TINY,
+        }
+        code = Code(text, (("m", "full"), ("v", "full")), tuple(numbers))
+        return Fused(code, s[1:], tuple(numbers.values()), (t, *s[1:]))
 
     def state_bytes(self, w: Params) -> int:
         """Two copies of the weights."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from adamantine.kernel import Code, Fused, Mean
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -39,6 +40,11 @@ class ClipRms(Part):
         """The clipped direction."""
         return {k: x / (rms(x) / self.limit).clamp_min(1.0) for k, x in u.items()}, s
 
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        size = Mean("tensor", "const T r = sqrt(mean) * $over; $size = 1 / (r > 1 ? r : 1);", "x = u * u;", "size")
+        return Fused(Code("u *= $size;", (), ("over",), (size,)), (), (1 / self.limit,), s)
+
 
 @dataclass(frozen=True)
 class Relative(Part):
@@ -53,6 +59,11 @@ class Relative(Part):
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """The scaled direction."""
         return {k: x * rms(p.w[k]).clamp_min(self.floor) for k, x in u.items()}, s
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        size = Mean("tensor", "$size = sqrt(mean); if ($size < $floor) $size = $floor;", "x = w * w;", "size")
+        return Fused(Code("u *= $size;", (), ("floor",), (size,)), (), (self.floor,), s)
 
 
 def adafactor(

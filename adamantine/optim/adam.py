@@ -10,7 +10,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms, Shape
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Chain, Route
+from adamantine.part import Chain, Part, Route
 from adamantine.role import Is
 
 BY_ROW = ("query", "key", "value", "output", "gate", "up", "down", "matrix", "embedding", "head")
@@ -47,17 +47,17 @@ def adam_mini(
     eps: float = 1e-8,
     decay: float = 0.0,
     schedule: Schedule = Constant(),
-) -> Chain:
-    """`Ema >> Unfused(Route(Is, Rms("row"), Rms("tensor")), heads) >> Decay >> Lr` (arXiv:2406.16793).
+) -> Part:
+    """`Unfused(Route(Is, AdamW with Rms("row"), AdamW with Rms("tensor")), heads)` (arXiv:2406.16793).
 
     One second moment for each attention head of queries and keys, for each row (output neuron, token) of the other
     matrices, and for each tensor of what is left. Where the table gives no number of heads, queries and keys have one a
     row. The authors' code keeps all second moments of biases, and decays neither them nor normalizations; the paper's
     partition is followed.
     """
-    by_role = Route(Is(*BY_ROW), Rms(beta2, eps, "row"), Rms(beta2, eps, "tensor"))
+    by_row, by_tensor = (adamw(lr, beta1, beta2, eps, decay, schedule, shape) for shape in ("row", "tensor"))
     # A query seen as [heads, out / heads, in] has a head for a row.
-    return Ema(beta1) >> Unfused(by_role, heads=("query", "key")) >> Decay(decay) >> Lr(lr, schedule)
+    return Unfused(Route(Is(*BY_ROW), by_row, by_tensor), heads=("query", "key"))
 
 
 def adam_column(
@@ -79,14 +79,14 @@ def adalayer(
     eps: float = 1e-8,
     decay: float = 0.0,
     schedule: Schedule = Constant(),
-) -> Chain:
-    """`Ema >> Route(Is, Rms, Rms("tensor")) >> Decay >> Lr` (arXiv:2407.07972).
+) -> Part:
+    """`Route(Is, AdamW, AdamW with Rms("tensor"))` (arXiv:2407.07972).
 
     Adam in the head and the normalizations, where the paper finds that it is needed, and one second moment a tensor in
     all else. Biases follow Adam with them: those of the head belong to it, and the paper's networks have no others.
     """
-    by_role = Route(Is("head", "norm", "bias"), Rms(beta2, eps), Rms(beta2, eps, "tensor"))
-    return Ema(beta1) >> by_role >> Decay(decay) >> Lr(lr, schedule)
+    full, by_tensor = (adamw(lr, beta1, beta2, eps, decay, schedule, shape) for shape in ("full", "tensor"))
+    return Route(Is("head", "norm", "bias"), full, by_tensor)
 
 
 def adasgd(

@@ -8,12 +8,13 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.live import FIRST, Live, Moment, uncounted
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.schedule import Constant, Schedule
-from adamantine.optim.second_moment import root
+from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, each, size_bytes
@@ -50,6 +51,12 @@ class MomentumRms(Part):
         """A first moment as it is."""
         m = live.claim(FIRST, w)
         return each(torch.clone, m.value) if m else s
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        text = "const T v = $m * $m; $m += $near * (u - $m); u = $m / (sqrt(v + $far * (u * u - v)) + $eps);"
+        numbers = (1 - self.beta1, 1 - self.beta2, self.eps or TINY)
+        return Fused(Code(text, (("m", "full"),), ("near", "far", "eps")), (s,), numbers, s)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

@@ -5,10 +5,11 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.optim import limits
 from adamantine.optim.lr import Lr
 from adamantine.optim.schedule import Constant, Schedule
-from adamantine.optim.second_moment import root
+from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, each, size_bytes
@@ -51,6 +52,28 @@ class Adan(Part):
         out = {k: torch.add(x * a, v[k], alpha=b) / under[k] for k, x in m.items()}
         return out, (t, m, v, n, each(torch.clone, u))
 
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        t = s[0] + 1
+        text = (
+            "const T d = (u - $before) * $later; $before = u; $m += $one * (u - $m); $v += $two * (d - $v); "
+            "const T x = u + $beta * d; $n += $three * (x * x - $n); "
+            "u = ($m * $a + $v * $b) / (sqrt($n) * $scale + $eps);"
+        )
+        numbers = {
+            "later": float(t > 1),
+            "one": 1 - self.beta1,
+            "two": 1 - self.beta2,
+            "three": 1 - self.beta3,
+            "beta": self.beta2,
+            "a": 1 / (1 - self.beta1**t),
+            "b": self.beta2 / (1 - self.beta2**t),
+            "scale": (1 - self.beta3**t) ** -0.5,
+            "eps": self.eps or TINY,
+        }
+        code = Code(text, tuple((name, "full") for name in ("m", "v", "n", "before")), tuple(numbers))
+        return Fused(code, s[1:], tuple(numbers.values()), (t, *s[1:]))
+
     def state_bytes(self, w: Params) -> int:
         """Four copies of the weights."""
         return 4 * size_bytes(w)
@@ -77,6 +100,11 @@ class ProximalDecay(Part):
             return u, s
         under = 1 + self.lr * self.schedule(p.step, p.steps) * self.rate
         return {k: torch.add(x, p.w[k], alpha=self.rate) / under for k, x in u.items()}, s
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        over = 1 / (1 + self.lr * self.schedule(p.step, p.steps) * self.rate)
+        return Fused(Code("u = (u + $rate * w) * $over;", (), ("rate", "over")), (), (self.rate, over), s)
 
 
 def adan(

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.live import FIRST, Live, Moment, counted, steps_and_bias, uncounted
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
@@ -77,6 +78,14 @@ class TwoEmas(Part):
             return *s[:2], m2
         t, held = steps_and_bias(fast, self.beta1)
         return t, each(lambda x: x * held, fast.value), m2
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        t, (alpha, beta3) = s[0] + 1, self._now(p)
+        text = "$m += $near * (u - $m); $slow += $far * (u - $slow); u = $m * $a + $slow * $alpha;"
+        numbers = (1 - self.beta1, 1 - beta3, 1 / (1 - self.beta1**t), alpha)
+        code = Code(text, (("m", "full"), ("slow", "full")), ("near", "far", "a", "alpha"))
+        return Fused(code, s[1:], numbers, (t, *s[1:]))
 
     def state_bytes(self, w: Params) -> int:
         """Two copies of the weights."""

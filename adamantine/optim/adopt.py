@@ -5,12 +5,14 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.live import SECOND, Live, Moment, settled
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.second_moment import TINY
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, each, size_bytes
@@ -61,6 +63,17 @@ class PreviousRms(Part):
         """A second moment as it is, so that no first step is skipped."""
         m = live.claim(SECOND, w)
         return (m.t or settled(self.beta), each(torch.clone, m.value)) if m else s
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        t, v = s
+        if t == 0:
+            return Fused(Code("$v = g * g; u = 0;", (("v", "full"),)), (v,), (), (1, v))
+        text = "const T under = sqrt($v); u /= under > $eps ? under : $eps; $v += $rest * (g * g - $v);"
+        if self.clip:
+            text += " u = u > $most ? $most : u < -$most ? -$most : u;"
+        code = Code(text, (("v", "full"),), ("eps", "rest", "most"))
+        return Fused(code, (v,), (self.eps or TINY, 1 - self.beta, t**0.25), (t + 1, v))
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

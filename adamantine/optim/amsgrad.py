@@ -5,13 +5,14 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.live import SECOND, Live, Moment, counted, steps_and_bias
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
-from adamantine.optim.second_moment import root
+from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, each, size_bytes
@@ -63,6 +64,14 @@ class MaxRms(Part):
         t, held = steps_and_bias(m, self.beta)
         v = each(lambda x: x * held, m.value)
         return t, v, v
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        t = s[0] + 1
+        text = "$v += $rest * (g * g - $v); $top = $v > $top ? $v : $top; u /= sqrt($top) * $scale + $eps;"
+        numbers = (1 - self.beta, (1 - self.beta**t) ** -0.5 if self.debias else 1.0, self.eps or TINY)
+        code = Code(text, (("v", "full"), ("top", "full")), ("rest", "scale", "eps"))
+        return Fused(code, s[1:], numbers, (t, *s[1:]))
 
     def state_bytes(self, w: Params) -> int:
         """Two copies of the weights."""

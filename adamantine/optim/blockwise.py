@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adamantine.kernel import Packed
 from adamantine.optim import limits
 from adamantine.part import State
 
@@ -28,6 +29,46 @@ def dynamic_map(decades: int, signed: bool, dtype: torch.dtype, device: torch.de
         centres = [10.0 ** (e + 1 - decades) * (0.1 + 0.9 * (i + 0.5) / cells) for i in range(cells)]
         values += centres + ([-x for x in centres] if signed else [])
     return torch.tensor(sorted(values), dtype=torch.float64).to(device, dtype)
+
+
+@lru_cache(maxsize=8)
+def dynamic_text(decades: int, signed: bool) -> tuple[str, str]:
+    """C text from a byte `q` to its value `y` in `dynamic_map` and back to the nearest, by arithmetic alone.
+
+    The text has no table and no branch, so that a compiler can do many numbers at once. Counted from zero, decade `e`
+    holds the places `2^e .. 2^(e + 1) - 1`, or twice as many; a chain of comparisons finds it.
+    """
+    table = [float(x) for x in dynamic_map(decades, signed, torch.float64, torch.device("cpu")) if x >= 0]
+    per = 1 if signed else 2
+    middle = 2**decades - 1 if signed else 0  # the byte of zero
+    first = [per * (2**e - 1) + 1 for e in range(decades)]  # places from zero where decades begin
+    low, step = "0", "0"
+    for e in range(decades):
+        width = 0.9 * 10.0 ** (e + 1 - decades) / (per * 2**e)
+        start = 10.0 ** (e + 1 - decades) * 0.1 + width / 2 - width * first[e]
+        low, step = f"(k >= {first[e]} ? (T){start!r} : {low})", f"(k >= {first[e]} ? (T){width!r} : {step})"
+    last = per * (2**decades - 1) + 1  # the place of one
+    size = f"(k >= {last} ? (T)1 : {low} + {step} * (T)k)"
+    decode = f"const int d = q - {middle}, k = d < 0 ? -d : d; const T a = {size}; y = d < 0 ? -a : a;"
+    low, over = "0", "0"
+    lines = ["const T a = y < 0 ? -y : y;"]
+    for e in range(decades):
+        width = 0.9 * 10.0 ** (e + 1 - decades) / (per * 2**e)
+        bound = (table[first[e] - 1] + table[first[e]]) / 2
+        # Within a decade the nearest centre is the cell; the bound before it is half way to the decade below.
+        start = first[e] - 10.0 ** (e + 1 - decades) * 0.1 / width
+        low, over = f"(a > (T){bound!r} ? (T){start!r} : {low})", f"(a > (T){bound!r} ? (T){1 / width!r} : {over})"
+    most, least = "0", "0"
+    for e in range(decades):
+        bound = (table[first[e] - 1] + table[first[e]]) / 2
+        end = first[e] + per * 2**e - 1
+        most, least = f"(a > (T){bound!r} ? {end} : {most})", f"(a > (T){bound!r} ? {first[e]} : {least})"
+    lines.append(f"int k = (int)({low} + {over} * a); const int lo = {least}, hi = {most};")
+    lines.append("k = k < lo ? lo : k > hi ? hi : k;")
+    top = (table[last - 1] + table[last]) / 2
+    # One has no mirror image: below minus its half way the largest centre stays.
+    lines.append(f"k = {'y' if signed else 'a'} > (T){top!r} ? {last} : k; q = {middle} + (y < 0 ? -k : k);")
+    return decode, " ".join(lines)
 
 
 @lru_cache(maxsize=64)
@@ -72,6 +113,11 @@ class Int8:
     def _table(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         return dynamic_map(7, self.signed, dtype, device)
 
+    @property
+    def packed(self) -> Packed:
+        """The same as C text."""
+        return Packed(self.block, *dynamic_text(7, self.signed))
+
     def encode(self, x: Tensor) -> State:
         """Indices and scales."""
         return numbered(x, self.block, self._table(x.dtype, x.device))
@@ -104,6 +150,10 @@ class Int4:
 
     def _table(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         return dynamic_map(3, True, dtype, device) if self.signed else linear_map(16, dtype, device)
+
+    @property
+    def packed(self) -> None:
+        """There is none: two numbers share a byte."""
 
     def encode(self, x: Tensor) -> State:
         """Indices, two a byte, and scales."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from adamantine.kernel import Code, Fused, Mean
 from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
@@ -61,6 +62,23 @@ class Cautious(Part):
     def _masked(self, u: Tensor, g: Tensor) -> Tensor:
         agree = (u.sign() * g.sign() > 0).to(u.dtype)  # the product of the numbers themselves could underflow
         return u * (agree / agree.mean().clamp_min(self.least))
+
+    def fused(self, s: State, p: Point) -> Fused | None:
+        """As `update`, after an inner part that looks at single coordinates."""
+        inner = self.moment.fused(s, p)
+        if inner is None or inner.code.means:
+            return None
+        agree = "(((u > 0) & (g > 0)) | ((u < 0) & (g < 0)))"
+        share = Mean(
+            "tensor", "$share = 1 / (mean > $least ? mean : $least);", f"{inner.code.body} x = {agree};", "share"
+        )
+        code = Code(
+            f"{inner.code.body} u = {agree} ? u * $share : 0;",
+            inner.code.arrays,
+            (*inner.code.numbers, "least"),
+            (share,),
+        )
+        return Fused(code, inner.arrays, (*inner.numbers, self.least), inner.state)
 
     def read(self, w: Params, s: State) -> Params:
         """As the inner part reads."""

@@ -21,6 +21,10 @@ class Fp32:
     def __post_init__(self) -> None:
         limits.whole(self, least=self.least)
 
+    @property
+    def packed(self) -> None:
+        """There is no C text for this yet."""
+
     def encode(self, x: Tensor) -> State:
         """The rounded tensor."""
         return x.float()
@@ -47,6 +51,10 @@ class Bf16:
 
     def __post_init__(self) -> None:
         limits.whole(self, least=self.least)
+
+    @property
+    def packed(self) -> None:
+        """There is no C text for this yet."""
 
     def encode(self, x: Tensor) -> State:
         """The rounded tensor, and the error bytes where they are kept."""

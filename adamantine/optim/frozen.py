@@ -7,9 +7,10 @@ a fixed scale makes the rest of training a momentum method.
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
+from adamantine.kernel import Code, Fused
 from adamantine.live import SECOND, Live, Moment
 from adamantine.optim import limits
-from adamantine.optim.second_moment import SYMMETRY, Shape, block_bytes, block_means, block_of, root, spread
+from adamantine.optim.second_moment import SYMMETRY, TINY, Shape, block_bytes, block_means, block_of, root, spread
 from adamantine.part import Part, State
 from adamantine.point import Point
 from adamantine.tree import Params
@@ -61,6 +62,13 @@ class FrozenRms(Part):
             )
         under = root(s[1], self.eps)
         return {k: x / under[block_of(k, self.shape)] for k, x in u.items()}, s
+
+    def fused(self, s: State, p: Point) -> Fused | None:
+        """As `update`, but for a value shared by all tensors and before there is one."""
+        if self.shape == "all" or not s[1]:
+            return None
+        code = Code("u /= sqrt($v) + $eps;", (("v", self.shape),), ("eps",))
+        return Fused(code, (s[1],), (self.eps or TINY,), s)
 
     def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
         """`v`, with the steps it was averaged over, so that it can be set going again."""

@@ -6,13 +6,14 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused
 from adamantine.live import SECOND, Live, Moment, counted, steps_and_bias
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
-from adamantine.optim.second_moment import root
+from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, each, size_bytes
@@ -79,6 +80,14 @@ class RectifiedRms(Part):
             return s
         t, held = steps_and_bias(m, self.beta)
         return t, each(lambda x: x * held, m.value)
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`."""
+        t = s[0] + 1
+        factor = self._factor(t)
+        text = "$v += $rest * (g * g - $v);" + ("" if factor is None else " u *= $factor / (sqrt($v) + $eps);")
+        code = Code(text, (("v", "full"),), ("rest", "factor", "eps"))
+        return Fused(code, (s[1],), (1 - self.beta, factor or 1.0, self.eps or TINY), (t, s[1]))
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

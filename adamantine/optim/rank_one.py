@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from adamantine.kernel import Code, Fused, Mean
 from adamantine.live import SECOND, Live, Moment, steps_and_bias
 from adamantine.optim import limits
 from adamantine.part import Part, State
@@ -18,6 +19,18 @@ from adamantine.tree import Params
 
 Means = tuple[Params, Params]
 UNCOUNTED = 1000  # steps that an average is taken to reach back when it has lost its count
+
+
+OF_MATRICES = Code(
+    "u *= $middle / sqrt($row) * $column;",
+    (("r", "row"), ("c", "column")),
+    ("share", "eps"),
+    (
+        Mean("row", "$r += $share * (mean + $eps - $r); $row = $r;", name="row"),
+        Mean("column", "$c += $share * (mean + $eps - $c); $column = 1 / sqrt($c);", name="column"),
+        Mean("rows", "$middle = sqrt(mean);", name="middle"),
+    ),
+)
 
 
 def zero_means(w: Params) -> Means:
@@ -102,6 +115,19 @@ class RankOne(Part):
         t, held = (m.t or UNCOUNTED, 1.0) if self.beta is None else steps_and_bias(m, self.beta)
         value = {k: x * held + self.eps for k, x in m.value.items()}
         return t, moved(zero_means(w), value, 1.0), {k: x for k, x in value.items() if x.ndim < 2}
+
+    def kind(self, x: Tensor) -> bool:
+        """Vectors are scaled by other text than matrices."""
+        return x.ndim < 2
+
+    def fused(self, s: State, p: Point) -> Fused | None:
+        """As `update`, for matrices alone or vectors alone."""
+        t, (rows, columns), v = s
+        share = (t + 1) ** -self.power if self.beta is None else 1 - self.beta
+        if not rows:
+            code = Code("$v += $share * (g * g + $eps - $v); u /= sqrt($v);", (("v", "full"),), ("share", "eps"))
+            return Fused(code, (v,), (share, self.eps), (t + 1, *s[1:]))
+        return None if v else Fused(OF_MATRICES, (rows, columns), (share, self.eps), (t + 1, *s[1:]))
 
     def state_bytes(self, w: Params) -> int:
         """A number a row and a column of a matrix, a number a coordinate of a vector."""

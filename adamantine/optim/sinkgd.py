@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from adamantine.optim import limits
+from adamantine.optim.adam import adamw
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
-from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
-from adamantine.optim.second_moment import Rms
+from adamantine.optim.times import Times
 from adamantine.optim.unfused import Unfused
 from adamantine.part import Part, Route, State
 from adamantine.point import Point
@@ -61,11 +61,10 @@ def sinkgd(
     decay: float = 0.0,
     schedule: Schedule = Constant(),
 ) -> Part:
-    """`Unfused(Route(Is, Sinkhorn >> Lr(share), Ema >> Rms)) >> Decay >> Lr` (arXiv:2502.06742, algorithms 3 and 4).
+    """`Unfused(Route(Is, Sinkhorn >> Times(share) >> Decay >> Lr, AdamW))` (arXiv:2502.06742, algorithms 3 and 4).
 
     The trained matrices of the blocks are normalized, embeddings, head and vectors follow Adam. `share` is the
     matrices' rate over the others': 1 in the algorithm, 0.05 in the paper's runs.
     """
-    normalized = Sinkhorn(rounds) >> Lr(share)
-    whole = Unfused(Route(Is(*HIDDEN), normalized, Ema(beta1) >> Rms(beta2, eps)))
-    return whole >> Decay(decay) >> Lr(lr, schedule)
+    normalized = Sinkhorn(rounds) >> Times(share) >> Decay(decay) >> Lr(lr, schedule)
+    return Unfused(Route(Is(*HIDDEN), normalized, adamw(lr, beta1, beta2, eps, decay, schedule)))

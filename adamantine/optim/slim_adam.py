@@ -1,10 +1,8 @@
 """SlimAdam: second moments shared along the axis that varies least (Kalra et al., arXiv:2503.01843)."""
 
-from adamantine.optim.decay import Decay
-from adamantine.optim.lr import Lr
-from adamantine.optim.momentum import Ema
+from adamantine.optim.adam import adamw
 from adamantine.optim.schedule import Constant, Schedule
-from adamantine.optim.second_moment import Rms
+from adamantine.optim.second_moment import Shape
 from adamantine.optim.unfused import Unfused
 from adamantine.part import Part, Route
 from adamantine.role import Is
@@ -21,12 +19,12 @@ def slim_adam(
     decay: float = 0.01,
     schedule: Schedule = Constant(),
 ) -> Part:
-    """`Ema >> Unfused(Route(Is, Rms("row"), Route(Is, Rms("column"), Rms))) >> Decay >> Lr` (arXiv:2503.01843).
+    """`Unfused(Route(Is, AdamW with Rms("row"), Route(Is, AdamW with Rms("column"), AdamW)))` (arXiv:2503.01843).
 
     Queries, keys, embeddings, positions, patches and head share a second moment over their inputs; values, attention
     and MLP outputs, gates and MLP inputs over their outputs; all else keeps every one. This is the static table of the
     authors' code; the paper's method proper measures signal-to-noise ratios in a run of Adam and then chooses.
     """
-    by_column = Route(Is(*OVER_OUTPUTS), Rms(beta2, eps, "column"), Rms(beta2, eps))
-    scale = Unfused(Route(Is(*OVER_INPUTS), Rms(beta2, eps, "row"), by_column))
-    return Ema(beta1) >> scale >> Decay(decay) >> Lr(lr, schedule)
+    shapes: tuple[Shape, ...] = ("row", "column", "full")
+    row, column, full = (adamw(lr, beta1, beta2, eps, decay, schedule, shape) for shape in shapes)
+    return Unfused(Route(Is(*OVER_INPUTS), row, Route(Is(*OVER_OUTPUTS), column, full)))

@@ -1,11 +1,12 @@
 """State in few bits between steps: decoded, used and encoded again by a part that knows nothing of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from adamantine.kernel import Fused, Packed
 from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.optim.floating import Bf16
@@ -36,6 +37,11 @@ class Codec(Protocol):
 
     def size_bytes(self, like: Tensor) -> int:
         """Bytes of what `encode` gives for a tensor of this shape."""
+        ...
+
+    @property
+    def packed(self) -> Packed | None:
+        """The same as C text, where what is kept are bytes and a scale a block."""
         ...
 
 
@@ -109,6 +115,29 @@ class Stored(Part):
         """The inner update, from the decoded state; the direction is that of the state before it is encoded again."""
         u, s = self.inner.update(u, self.decoded(s), p)
         return u, self.encoded(s)
+
+    def kind(self, x: Tensor) -> Any:
+        """Whether its state is encoded."""
+        return x.numel() >= self.codec.least, self.inner.kind(x)
+
+    def fused(self, s: State, p: Point) -> Fused | None:
+        """As `update`, where all state is encoded alike by a codec that has C text, or none is."""
+        inner, packed = self.inner.fused(s, p), self.codec.packed
+        if inner is None or inner.code.means or not inner.arrays:
+            return None
+        arrays: list[Params] = []
+        names = []
+        for (name, shape), array in zip(inner.code.arrays, inner.arrays, strict=True):
+            coded = [isinstance(x, tuple) for x in array.values()]
+            if not any(coded):
+                arrays.append(array)
+                names.append((name, shape))
+            elif packed is None or not all(coded):
+                return None
+            else:
+                arrays += [{k: x[3][i] for k, x in array.items()} for i in (0, 1)]
+                names.append((name, packed))
+        return Fused(replace(inner.code, arrays=tuple(names)), tuple(arrays), inner.numbers, inner.state)
 
     def read(self, w: Params, s: State) -> Params:
         """As the inner part reads."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from adamantine.kernel import Code, Fused, Mean
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -40,6 +41,16 @@ class Trust(Part):
             ratio = torch.where((weight > 0) & (length > 0), ratio, 1.0)
             out[k] = ratio * torch.add(x, p.w[k], alpha=self.decay)
         return out, s
+
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`; roots of means stand for norms, whose ratio is theirs."""
+        weight = Mean("tensor", "$weight = sqrt(mean);", "x = w * w;", "weight")
+        block = (
+            "const T a = $weight, b = sqrt(mean); $ratio = a > 0 && b > 0 ? $coefficient * a / (b + $decay * a) : 1;"
+        )
+        ratio = Mean("tensor", block, "x = u * u;", "ratio")
+        code = Code("u = $ratio * (u + $decay * w);", (), ("coefficient", "decay"), (weight, ratio))
+        return Fused(code, (), (self.coefficient, self.decay), s)
 
 
 def lamb(

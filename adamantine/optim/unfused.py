@@ -177,6 +177,11 @@ class Unfused(Part):
         """The inner update of the parts, joined."""
         return update_in(self._cuts, self._inside, u, s, p)
 
+    def within(self, w: Params, p: Point) -> tuple[Part, Params, Point]:
+        """The inner part, and the parts of every tensor as views."""
+        q = seen_in(self._cuts, w, p)
+        return self._inside, {k: q.w[k] for k in q.grad}, q
+
     def read(self, w: Params, s: State) -> Params:
         """As the inner part reads."""
         return read_in(self._cuts, self._inside, w, s)
