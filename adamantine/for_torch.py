@@ -28,7 +28,7 @@ def torch_optimizer(
     groups: Sequence[dict[str, Any]] = (),
     steps: int | None = None,
     seed: int = 0,
-    roles: dict[str, Any] | None = None,
+    roles: request.Roles = None,
     **hyperparameters: Any,
 ) -> "TorchOptimizer":
     """The composition `recipe` as an optimizer of the parameters of a module, or of `model.named_parameters()`.
@@ -37,7 +37,7 @@ def torch_optimizer(
     of "params" (names, patterns such as `"*.bias"`, or parameters), of hyperparameters of its own, and, where it has
     another, of its "recipe". What looks at all tensors at once (a global norm) looks at all of its group. `steps` is
     the number of steps of training, for schedules inside the composition; `seed` the run's, for parts that draw;
-    `roles` says what the module's structure does not (`{"head.weight": "head"}`).
+    `roles` says what the module's structure does not (`{"head.weight": "head"}`), or is its whole table.
 
     The rate is `group["lr"]`, which schedulers change: all rates inside the composition change with it. Raises
     ValueError or TypeError, in a sentence, for parameters and hyperparameters that make no sense together.
@@ -55,7 +55,7 @@ class TorchOptimizer(Optimizer):
         groups: Sequence[dict[str, Any]] = (),
         steps: int | None = None,
         seed: int = 0,
-        roles: dict[str, Any] | None = None,
+        roles: request.Roles = None,
         hyperparameters: dict[str, Any] | None = None,
     ) -> None:
         """Build every group's composition, and refuse what cannot work."""
@@ -66,6 +66,7 @@ class TorchOptimizer(Optimizer):
         self._seed, self._count, self._evaluating = seed, 0, False
         self._kept: list[Cohorts] = []
         self._bound: list[Part] = []
+        self._wholes: list[bool] = []
         self._rated: dict[int, tuple[float, Part]] = {}
         built = [self._group(names, over, found) for names, over in request.grouped(groups, found)]
         super().__init__(built, {"lr": built[0]["lr"], "differentiable": False})
@@ -88,6 +89,7 @@ class TorchOptimizer(Optimizer):
         given = {**basis, **own}
         part, base = request.composed(recipe, given)
         self._bound.append(request.bound(part, found, self._model, self._roles))
+        self._wholes.append(not elementwise(self._bound[-1]))
         self._kept.append(Cohorts())
         whole = self._whole(-1)
         check(self._bound[-1], {k: like(found[k], whole) for k in names if found[k].numel()}, self._steps)
@@ -119,21 +121,29 @@ class TorchOptimizer(Optimizer):
 
     def _whole(self, i: int) -> bool:
         """Whether the composition needs whole tensors, where parameters are sharded."""
-        return not elementwise(self._bound[i])
+        return self._wholes[i]
 
     def _live(self, i: int) -> tuple[dict[str, Any], Params, Params]:
         """The parameters of group `i` that have gradients, and both as the parts see them."""
-        params = {k: x for k, x in self._params(i).items() if x.grad is not None}
-        for k, x in params.items():
-            if x.grad.layout != torch.strided:
+        params, w, g = {}, {}, {}
+        whole, apart = self._whole(i), bool(self._bound[i].gradients)
+        for k, x in self._params(i).items():
+            grad = x.grad
+            if grad is None:
+                continue
+            if grad.layout != torch.strided:
                 raise ValueError(
                     f"torch_optimizer: the gradient of {k!r} is sparse, but must be dense; build its embedding with "
                     "sparse=False."
                 )
-        w = {k: seen(x.detach(), self._whole(i)) for k, x in params.items()}
-        g = {k: seen(x.grad.detach(), self._whole(i)) for k, x in params.items()}
-        filled = [k for k, x in w.items() if x.numel()]
-        return params, {k: w[k] for k in filled}, {k: g[k].to(w[k].dtype) for k in filled}
+            params[k] = x
+            if not x.numel():
+                continue
+            # A step is taken without gradients, unless its parts take some; a view for each tensor has its price.
+            w[k] = seen(x.detach() if apart or type(x) is not nn.Parameter else x, whole)
+            grad = seen(grad.detach() if grad.requires_grad else grad, whole)
+            g[k] = grad if grad.dtype == x.dtype else grad.to(x.dtype)
+        return params, w, g
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]

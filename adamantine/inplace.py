@@ -111,7 +111,8 @@ def _through(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: P
         if texts is not None and dense:
             last = i == len(runs) - 1
             out = w if last else {k: torch.empty_like(x) for k, x in w.items()}
-            u = {k: x if one_pass.dense(x) else x.contiguous() for k, x in u.items()}
+            if u is not g:
+                u = {k: x if one_pass.dense(x) else x.contiguous() for k, x in u.items()}
             if one_pass.run(texts, w, u, g, out):
                 new += [f.state for f in texts]
                 u = out

@@ -15,6 +15,7 @@ from adamantine.role import Tag, Tags, asks, bind
 from adamantine.sharded import seen
 
 Recipe = Part | Callable[..., Part] | str
+Roles = dict[str, Any] | Tags | None
 
 
 def plain(model: nn.Module) -> nn.Module:
@@ -169,19 +170,21 @@ def grouped(groups: Sequence[dict[str, Any]], params: dict[str, Tensor]) -> list
     return ([(rest, {})] if rest else []) + out
 
 
-def bound(part: Part, params: Iterable[str], model: nn.Module | None, roles: dict[str, Any] | None) -> Part:
+def bound(part: Part, params: Iterable[str], model: nn.Module | None, roles: Roles) -> Part:
     """The composition with the roles of the parameters, where it asks for them."""
     if not asks(part):
         return part
     if model is not None:
         from adamantine.tagger import tag
 
-        return bind(part, tag(model, roles))
+        return bind(part, roles if isinstance(roles, Tags) else tag(model, roles))
     if roles is None:
         raise ValueError(
             "torch_optimizer: this composition depends on the roles of parameters, which their names do not tell; "
             'give the module itself, or roles={"head.weight": "head", ...} for every parameter.'
         )
+    if isinstance(roles, Tags):
+        roles = dict(roles.pairs)
     missing = [k for k in params if k not in roles]
     if missing:
         raise ValueError(f"torch_optimizer: no role is given for {missing[0]!r}; add it to roles.")

@@ -4,6 +4,7 @@ A composition names roles (`Is("embedding", "head")`) and is built without a net
 network's table to whatever in it asks for one. `tagger.py` reads the table off a `torch.nn.Module`.
 """
 
+import difflib
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -67,7 +68,8 @@ class Tags:
     def __getitem__(self, name: str) -> Tag:
         found = self._named.get(name)
         if found is None:
-            raise ValueError(f"Tags: no role is given for {name!r}; known are {', '.join(k for k, _ in self.pairs)}.")
+            near = difflib.get_close_matches(name, self._named, 3, 0.3) or list(self._named)[:3]
+            raise ValueError(f"Tags: no role is given for {name!r}; there is one for {', '.join(near)} and others.")
         if found.role == "?":
             raise ValueError(
                 f"Tags: the role of {name!r} could not be told from the module; say it, as in "
