@@ -7,6 +7,7 @@ import torch
 
 from adamantine.nets.decoder import Decoder
 from adamantine.optim.lr import Lr
+from adamantine.optim.unfused import Unfused
 from adamantine.part import Chain, Part, Route
 from adamantine.role import Is, bind
 from adamantine.tree import Params, size
@@ -50,12 +51,14 @@ def network() -> Params:
 
 
 def hidden(part: Part) -> Part:
-    """What `part` is to a hidden matrix: the branch that each `Route` in its chain takes for one."""
+    """What `part` is to a hidden matrix: inside `Unfused`, the branch that each `Route` in its chain takes for one."""
     name, x = next((k, x) for k, x in network().items() if k.endswith("up"))
-    while isinstance(part, Route):
+    if isinstance(part, Unfused):  # this network's is not fused: it is its own part
+        return hidden(part.inner)
+    if isinstance(part, Route):
         bound = bind(part, GPT2.tags())
         assert isinstance(bound, Route)
-        part = part.yes if bound.where(name, x) else part.no
+        return hidden(part.yes if bound.where(name, x) else part.no)
     if isinstance(part, Chain):
         return Chain(tuple(hidden(x) for x in part.parts))
     return part

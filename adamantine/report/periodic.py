@@ -11,21 +11,22 @@ from adamantine.recipes import Recipe
 from adamantine.report.palette import PALETTE
 
 COLUMNS = (
-    ("rotation", "all rotations"),
-    ("layer rotation", "rotations of a tensor"),
-    ("row rotation", "rotations of rows"),
-    ("column rotation", "rotations of columns"),
-    ("left-right rotation", "left-right rotations"),
-    ("signed permutation", "signed permutations"),
-    ("layer signed permutation", "those of a tensor"),
-    ("none", "none of these"),
+    ("rotation", "rotations", "of everything"),
+    ("layer rotation", "rotations", "of each tensor"),
+    ("row rotation", "rotations", "of each row"),
+    ("column rotation", "rotations", "of each column"),
+    ("left-right rotation", "rotations", "left and right"),
+    ("signed permutation", "signed permutations", "of everything"),
+    ("layer signed permutation", "signed permutations", "within a tensor"),
+    ("none", "none of these", ""),
 )
-ROWS = ((0.0, "no state"), (0.5, "below half a byte"), (2.5, "up to 2.5 bytes"), (4.5, "up to 4.5"), (8.5, "up to 8.5"))
+ROWS = ((0.0, "no state"), (0.5, "below half a byte"), (3.0, "up to 3 bytes"), (4.5, "up to 4.5"), (8.5, "up to 8.5"))
 MORE = "more"
-TILE, HIGH, GAP, LEFT, TOP = 148, 50, 6, 132, 92
+TILE, HIGH, GAP, LEFT, TOP = 148, 50, 6, 132, 108
 CAPTION = (
     "Column: the largest group that the update of hidden matrices commutes with. "
-    "Row: bytes of state a parameter on GPT-2, float32."
+    "Row: bytes of state (B) a parameter, over the whole of GPT-2 in float32. "
+    "States in few bits: symmetry up to rounding."
 )
 INK, SOFT, LINE, PAPER = "#1c1e21", "#5c6166", "#d4d7da", "#ffffff"
 
@@ -63,8 +64,9 @@ def svg(recipes: Sequence[Recipe]) -> str:
         y += high
     x = LEFT
     for j in used:
-        out.append(_words(x + GAP, TOP - 12, COLUMNS[j][1], 13, INK, 600))
-        out.append(f'<line x1="{x}" x2="{x}" y1="{TOP - 30}" y2="{y}" stroke="{LINE}"/>')
+        out.append(_words(x + GAP, TOP - 28, COLUMNS[j][1], 12, INK, 600))
+        out.append(_words(x + GAP, TOP - 12, COLUMNS[j][2], 12, INK))
+        out.append(f'<line x1="{x}" x2="{x}" y1="{TOP - 44}" y2="{y}" stroke="{LINE}"/>')
         x += widths[j]
     out.append(_legend(GAP, y + 26))
     return "\n".join([*out, "</svg>"])
@@ -76,7 +78,7 @@ def _row(size: float) -> int:
 
 def _column(symmetry: str) -> int:
     names = symmetry.split(" & ")
-    return next(i for i, (name, _) in enumerate(COLUMNS) if name in names or name == "none")
+    return next(i for i, (name, _, _) in enumerate(COLUMNS) if name in names or name == "none")
 
 
 SHADES = {"one gradient a step": PALETTE[0], "further gradients or products": PALETTE[1]}
@@ -87,7 +89,7 @@ def _tile(x: float, y: float, r: Recipe) -> str:
     name = r.name.replace("_", " ")
     source = r.source.split(",")[0].removeprefix("arXiv:").strip()
     size = f"{r.bytes:.2f}".rstrip("0").rstrip(".") or "0"
-    letters = min(14, 1.75 * (TILE - 16) / len(name))  # the widest names shrink
+    letters = min(14, 1.36 * (TILE - 16) / len(name))  # the widest names shrink
     return (
         f"<g><title>{escape(r.composition)}</title>"
         f'<rect x="{x}" y="{y}" width="{TILE}" height="{HIGH}" rx="5" fill="{colour}" fill-opacity="0.10" '
