@@ -68,12 +68,11 @@ class Cautious(Part):
         inner = self.moment.fused(s, p)
         if inner is None or inner.code.means:
             return None
+        body = f"{{ {inner.code.body} }}"  # its names are its own
         agree = "(((u > 0) & (g > 0)) | ((u < 0) & (g < 0)))"
-        share = Mean(
-            "tensor", "$share = 1 / (mean > $least ? mean : $least);", f"{inner.code.body} x = {agree};", "share"
-        )
+        share = Mean("tensor", "$share = 1 / (mean > $least ? mean : $least);", f"{body} x = {agree};", "share")
         code = Code(
-            f"{inner.code.body} u = {agree} ? u * $share : 0;",
+            f"{body} u = {agree} ? u * $share : 0;",
             inner.code.arrays,
             (*inner.code.numbers, "least"),
             (share,),
