@@ -20,29 +20,11 @@ from adamantine.until import Until
 
 STEPS = 6
 # Texts that look at single coordinates, and those that take means over blocks: new ones are free, none may be lost.
-SINGLE = set(
-    [
-        "Adan",
-        "Belief",
-        "Decay",
-        "Ema",
-        "Lion",
-        "Lr",
-        "MaxRms",
-        "Momentum",
-        "MomentumRms",
-        "PreviousRms",
-        "ProximalDecay",
-        "RectifiedRms",
-        "Rms",
-        "Sign",
-        "Stored",
-        "Times",
-        "TwoEmas",
-        "WarmNesterov",
-    ]
-)
-BLOCKS = set(["Cautious", "ClipRms", "Confidence", "RankOne", "Relative", "Trust"])
+SINGLE = {
+    "Adan", "Belief", "Decay", "Ema", "Lion", "Lr", "MaxRms", "Momentum", "MomentumRms", "PreviousRms",
+    "ProximalDecay", "RectifiedRms", "Rms", "Sign", "Stored", "Times", "TwoEmas", "WarmNesterov",
+}  # fmt: skip
+BLOCKS = {"Cautious", "ClipRms", "Confidence", "RankOne", "Relative", "Trust"}
 
 
 @dataclass(frozen=True)
