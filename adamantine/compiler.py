@@ -48,16 +48,21 @@ def library(source: str) -> ctypes.CDLL | None:
     cc = compiler()
     if cc is None:
         return None
-    key = hashlib.sha256(f"{_machine()}\0{source}".encode()).hexdigest()[:24]
-    for place in (folder(), Path(tempfile.gettempdir()) / f"adamantine-{os.getuid() if hasattr(os, 'getuid') else 0}"):
+    for place in (folder, _temporary):
         try:
-            path = place / f"{key}.so"
+            key = hashlib.sha256(f"{_machine()}\0{source}".encode()).hexdigest()[:24]
+            path = place() / f"{key}.so"
             if not path.exists():
                 _build(cc, source, path)
             return ctypes.CDLL(str(path))
-        except OSError:
-            continue  # no compiler that works, or a folder that cannot be written: the next, or the plain path
+        except (OSError, RuntimeError):
+            # No compiler that works, no home, or a folder that cannot be written: the next, or the plain path.
+            continue
     return None
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"adamantine-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
 def _build(cc: str, source: str, path: Path) -> None:
