@@ -100,7 +100,7 @@ def _named_apart(codes: Sequence[Code]) -> tuple[list[str], list[str], list[_Par
             if i and _looks(mean):
                 level = behind
             if mean.shape in ACROSS:
-                place = f"outs[{across} * (cols + 1) + {'c' if mean.shape == 'column' else 'cols'}]"
+                place = f"outs[{across} * (cols + 1) + c]" if mean.shape == "column" else f"out{across}"
                 part.means.append((mean, level if i and _looks(mean) else _own(mean, part), across))
                 across += 1
             else:
@@ -161,12 +161,22 @@ def _row_values(parts: Sequence[_Part], level: int) -> Iterator[str]:
     """What means over rows have left, of levels before."""
     for part in parts:
         for mean, at, place in part.means:
-            if mean.shape == "row" and at < level:
-                yield f"      const T row{place} = rows_out[{place} * rows + r]; (void)row{place};"
+            if at < level:
+                yield f"      {_constant(mean, place)}"
+
+
+def _constant(mean: Mean, place: int) -> str:
+    """What a mean has left for the row or the tensor, ahead of the loop over coordinates."""
+    if mean.shape == "row":
+        return f"const T row{place} = rows_out[{place} * rows + r]; (void)row{place};"
+    if mean.shape == "column":
+        return ""
+    return f"const T out{place} = outs[{place} * (cols + 1) + cols]; (void)out{place};"
 
 
 def _blocks(parts: Sequence[_Part]) -> Iterator[str]:
     for part in parts:
+        known = ""
         for mean, level, place in part.means:
             if mean.shape == "row":
                 rows_at = place
@@ -180,18 +190,17 @@ def _blocks(parts: Sequence[_Part]) -> Iterator[str]:
             else:
                 value, slot = "all / rows", "cols"
                 loop = f"double all = 0; for (long r = 0; r < rows; r++) all += rows_out[{rows_at} * rows + r]; "
-            line = f"{loop}{{ const T mean = (T)({value}); T out; (void)mean; {block} "
+            line = f"{known}{loop}{{ const T mean = (T)({value}); T out; (void)mean; {block} "
             yield f"  if (level == {level}) {{ {line}outs[{place} * (cols + 1) + {slot}] = out; }} }}"
+            known += _constant(mean, place) + " "
 
 
 def _rows(parts: Sequence[_Part], row_only: bool) -> Iterator[str]:
     """What is known of the row before its coordinates are stepped."""
     for part in parts:
         for mean, _, place in part.means:
-            if mean.shape != "row":
-                continue
             if not row_only:
-                yield f"    const T row{place} = rows_out[{place} * rows + r]; (void)row{place};"
+                yield f"    {_constant(mean, place)}"
                 continue
             block = _named(mean.block, {**part.names, mean.name: "out"})
             yield f"    T row{place};\n    {{ T part = 0;\n    #pragma omp simd reduction(+ : part)"

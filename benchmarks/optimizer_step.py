@@ -9,6 +9,7 @@ its matrix products alone. Run it on a quiet machine; the ratio carries over to 
 """
 
 import argparse
+import contextlib
 import statistics
 import time
 import weakref
@@ -22,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 import adamantine
 from adamantine import tree
 from adamantine.listing import recipes
-from adamantine.role import Tag, Tags
+from adamantine.role import Tag, Tags, bind
 
 
 def decoder(vocab=8192, context=512, d=256, depth=12):
@@ -68,7 +69,8 @@ def gpt2():
 
 SETS = {"decoder": decoder, "resnet50": resnet50, "gpt2": gpt2}
 COLUMNS = ("optimizer", "of fused AdamW", "quartiles", "ms", "ns/param", "state B/param", "temporary", "of products")
-MATRIX = {"muon", "normuon", "scion"}  # compared with their products alone, too
+# Compared with their matrix products alone, too: five Newton-Schulz iterations, or SOAP's two averages and three turns.
+MATRIX = {"muon": "newton-schulz", "normuon": "newton-schulz", "scion": "newton-schulz", "soap": "soap"}
 
 
 def tags(shapes):
@@ -136,24 +138,57 @@ def timed(step, device):
     return time.perf_counter() - start
 
 
-def products(shapes, device):
-    """The matrix products of five Newton-Schulz iterations on every hidden matrix, and nothing else."""
-    sizes = [
-        sorted((s[0], torch.Size(s[1:]).numel()))
-        for k, s in shapes.items()
-        if len(s) > 1 and not k.startswith(("w", "fc"))
-    ]
-    pool = {(m, n): torch.randn(m, n, device=device) for m, n in map(tuple, sizes)}
+def products(kind, shapes, device, max_side=1024):
+    """The matrix products of a method on every matrix that it takes, and nothing else."""
+    sizes = [(k, s[0], torch.Size(s[1:]).numel()) for k, s in shapes.items() if len(s) > 1]
+    if kind == "newton-schulz":
+        sizes = [(k, min(m, n), max(m, n)) for k, m, n in sizes if not k.startswith(("w", "fc"))]
+    pool = {(m, n): torch.randn(m, n, device=device) for _, m, n in sizes}
+    square = {n: torch.randn(n, n, device=device) for n in {n for _, *both in sizes for n in both} if n <= max_side}
 
     def run():
-        for m, n in map(tuple, sizes):
+        for _, m, n in sizes:
             x = pool[m, n]
-            for _ in range(5):
-                a = x @ x.T
-                a = a @ a
-                a @ x
+            if kind == "newton-schulz":
+                for _ in range(5):
+                    gram = x @ x.T
+                    (gram @ gram) @ x
+                continue
+            if m <= max_side:
+                x @ x.T
+            if n <= max_side:
+                x.T @ x
+            for _ in range(3):
+                if m <= max_side:
+                    square[m] @ x
+                if n <= max_side:
+                    x @ square[n]
 
     return run
+
+
+def peers():
+    """Other packages' optimizers, as far as they are installed."""
+    found = {}
+    with contextlib.suppress(ImportError):
+        import pytorch_optimizer as po
+
+        found |= {
+            f"pytorch_optimizer {name}": lambda w, name=name: getattr(po, name)(list(w.values()), lr=1e-4)
+            for name in ("SOAP", "CAME", "AdaFactor", "SM3", "Lion")
+        }
+    with contextlib.suppress(ImportError):
+        from torchao.optim import AdamW4bit, AdamW8bit
+
+        found["torchao AdamW8bit"] = lambda w: AdamW8bit(list(w.values()), lr=1e-4)
+        found["torchao AdamW4bit"] = lambda w: AdamW4bit(list(w.values()), lr=1e-4)
+    with contextlib.suppress(ImportError):
+        import optimi
+
+        found["optimi AdamW"] = lambda w: optimi.AdamW(list(w.values()), lr=1e-4)
+    if hasattr(torch.optim, "Muon"):
+        found["torch Muon (matrices alone)"] = lambda w: torch.optim.Muon([x for x in w.values() if x.ndim == 2], 1e-4)
+    return found
 
 
 def measure(name, step, reference, rounds, device):
@@ -176,7 +211,7 @@ def main():
     command.add_argument("--rounds", type=int, default=15)
     command.add_argument("--device", default="cpu")
     given = command.parse_args()
-    console = Console(width=150)
+    console, known = Console(width=150), recipes()
     for kind in given.shapes:
         shapes = SETS[kind]()
         count = sum(torch.Size(s).numel() for s in shapes.values())
@@ -202,9 +237,11 @@ def main():
                 name: lambda w, f=f, roles=tags(shapes): adamantine.torch_optimizer(
                     list(w.items()), f, lr=1e-4, steps=1000, roles=roles
                 )
-                for name, f in recipes().items()
+                for name, f in known.items()
             },
+            **peers(),
         }
+        missing = []
         for name, build in candidates.items():
             if given.only and name not in given.only:
                 continue
@@ -212,8 +249,8 @@ def main():
             optimizer = build(w)
             try:
                 optimizer.step()
-            except (ValueError, RuntimeError, NotImplementedError) as error:
-                sheet.add_row(name, "-", str(error).split(";")[0][:60])
+            except Exception as error:  # a peer may refuse anything
+                missing.append(f"{name}: {str(error).splitlines()[0][:130]}")
                 continue
             once = timed(optimizer.step, given.device)
             rounds = max(3, min(given.rounds, int(20 / max(once, 1e-9))))
@@ -222,9 +259,11 @@ def main():
                 optimizer.step()
             state = optimizer.state_dict()["state"]
             held = sum(x.numel() * x.element_size() for _, x in tree.leaves(state)) / count
+            if name in known:
+                declared = bind(known[name](lr=1e-4), tags(shapes)).state_bytes(w) / count
             pure = ""
             if name in MATRIX:
-                run = products(shapes, given.device)
+                run = products(MATRIX[name], shapes, given.device)
                 pure = f"{least / min(timed(run, given.device) for _ in range(rounds)):.2f}"
             sheet.add_row(
                 name,
@@ -232,12 +271,14 @@ def main():
                 f"{low:.2f}-{high:.2f}",
                 f"{1e3 * least:.2f}",
                 f"{1e9 * least / count:.2f}",
-                f"{held:.2f}",
+                f"{held:.2f}"
+                + ("" if name not in known else "" if held == declared else f" (declared {declared:.2f})"),
                 f"{peak.peak / largest:.2f}",
                 pure,
             )
             del optimizer, w
         console.print(sheet)
+        console.print("\n".join(missing), style="dim")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ The weights stay where they are: the gradient is rotated, the inner part takes i
 coordinates, and the step is rotated back. The iterates are those of the inner part on `f(back(z))`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -95,6 +96,26 @@ class TaskIn:
         return self.task.score(self._weights(w))
 
 
+class Turned(Mapping):
+    """Weights in a basis, turned when somebody looks: most parts never do, and turning costs as much as a step."""
+
+    def __init__(self, basis: Basis, w: Params) -> None:
+        self._basis, self._w = basis, w
+
+    @cached_property
+    def _turned(self) -> Params:
+        return self._basis.forth(self._w)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._turned[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._turned)
+
+    def __len__(self) -> int:
+        return len(self._turned)
+
+
 def seen_in(basis: Basis, keys: Params, p: Point, grad: Params | None = None) -> Point:
     """The point `p` as it looks in `basis`, restricted to the tensors named by `keys`.
 
@@ -102,7 +123,7 @@ def seen_in(basis: Basis, keys: Params, p: Point, grad: Params | None = None) ->
     """
     if grad is None:
         grad = basis.forth({k: p.grad[k] for k in keys})
-    w = basis.forth({k: p.w[k] for k in keys})
+    w = cast(Params, Turned(basis, {k: p.w[k] for k in keys}))
     rest = {k: x for k, x in p.w.items() if k not in keys}
     return replace(p.given(grad, w), task=TaskIn(p.task, basis, rest))
 

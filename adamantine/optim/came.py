@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
+from adamantine.kernel import Code, Fused, Mean
 from adamantine.live import FIRST, Live, Moment, uncounted
 from adamantine.optim import limits
 from adamantine.optim.adafactor import ClipRms
@@ -15,6 +17,18 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, size_bytes
+
+APART = "const T old = $m, new = old + $near * (u - old); x = (u - new) * (u - new);"
+OF_MATRICES = Code(
+    "$m += $near * (u - $m); u = $m * $middle / sqrt($row) * $column;",
+    (("m", "full"), ("r", "row"), ("c", "column")),
+    ("near", "share", "eps"),
+    (
+        Mean("row", "$r += $share * (mean + $eps - $r); $row = $r;", APART, "row"),
+        Mean("column", "$c += $share * (mean + $eps - $c); $column = 1 / sqrt($c);", APART, "column"),
+        Mean("rows", "$middle = sqrt(mean);", name="middle"),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,20 @@ class Confidence(Part):
         """The average; its instability starts anew."""
         m = live.claim(FIRST, w)
         return s if m is None else (m.value, s[1])
+
+    def kind(self, x: Tensor) -> bool:
+        """Vectors have no instability."""
+        return x.ndim < 2
+
+    def fused(self, s: State, p: Point) -> Fused | None:
+        """As `update`, for matrices alone or vectors alone."""
+        m, (rows, columns) = s
+        if not rows:
+            return Fused(
+                Code("$m += $near * (u - $m); u = $m;", (("m", "full"),), ("near",)), (m,), (1 - self.beta,), s
+            )
+        numbers = (1 - self.beta, 1 - self.beta_instability, self.eps)
+        return Fused(OF_MATRICES, (m, rows, columns), numbers, s) if len(rows) == len(m) else None
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights, and a number a row and a column of a matrix."""

@@ -91,8 +91,9 @@ class Eigenbasis(Part):
         """The inner update in the eigenbasis, turned back."""
         t, (a, b), old, inner = s
         g = {k: p.grad[k].flatten(1) for k in {**a, **b}}
-        a = {k: torch.lerp(x, g[k] @ g[k].T, 1 - self.beta) for k, x in a.items()}
-        b = {k: torch.lerp(x, g[k].T @ g[k], 1 - self.beta) for k, x in b.items()}
+        share = 1 - self.beta
+        a = {k: torch.addmm(x, g[k], g[k].T, beta=self.beta, alpha=share) for k, x in a.items()}
+        b = {k: torch.addmm(x, g[k].T, g[k], beta=self.beta, alpha=share) for k, x in b.items()}
         left = {k: self._basis(t, g[k], a[k], q) for k, q in old[0].items()}
         right = {k: self._basis(t, g[k], b[k], q) for k, q in old[1].items()}
         if t == 0 or (self.reproject and not unchanged(old, (left, right))):

@@ -36,11 +36,15 @@ SAFETY = 1.01  # keeps singular values that rounding has pushed above one inside
 
 def polynomials(x: Tensor, coefficients: Sequence[tuple[float, float, float]]) -> Tensor:
     """`a x + b x x' x + c x x' x x' x` for each `(a, b, c)` in turn, `[..., m, n]`: odd in the singular values."""
+    if x.ndim > 3:
+        return polynomials(x.flatten(0, -3), coefficients).view_as(x)
     turned = x.shape[-2] > x.shape[-1]
     wide = x.mT if turned else x
+    # One product and sum at a time, in the library's own routine: no further pass over memory.
+    plus = torch.addmm if x.ndim == 2 else torch.baddbmm
     for a, b, c in coefficients:
         gram = wide @ wide.mT
-        wide = a * wide + (b * gram + c * gram @ gram) @ wide
+        wide = plus(wide, plus(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
     return wide.mT if turned else wide
 
 
