@@ -23,20 +23,24 @@ def text(part: Part, lr: float) -> str:
 def _text(x: Any, lr: float) -> str:
     if isinstance(x, Chain):
         return " >> ".join(_text(y, lr) for y in x.parts) or "Chain()"
-    if isinstance(x, Lr):
-        factor = x.size / lr
-        return "Lr(lr)" if abs(factor - 1) < 1e-12 else f"Lr({factor:.6g} lr)"
     if isinstance(x, Is):
         return f"Is({', '.join(x.roles)})"
     if is_dataclass(x) and not isinstance(x, type):
         given = [(f, getattr(x, f.name)) for f in fields(x) if f.repr and f.name != "tags"]
-        shown = [_text(v, lr) if f.default is MISSING else f"{f.name}={_text(v, lr)}" for f, v in given if _said(f, v)]
+        rate = "size" if isinstance(x, Lr) else "lr"
+        said = [(f, _rate(v, lr) if f.name == rate else _text(v, lr)) for f, v in given if _said(f, v)]
+        shown = [v if f.default is MISSING else f"{f.name}={v}" for f, v in said]
         return f"{type(x).__name__}({', '.join(shown)})"
     if isinstance(x, tuple):
-        return f"({', '.join(_text(y, lr) for y in x)})"
+        return f"({', '.join(_text(y, lr) for y in x)}{',' * (len(x) == 1)})"
     if isinstance(x, float):
         return f"{x:g}"
     return getattr(x, "__qualname__", None) or repr(x)
+
+
+def _rate(x: float, lr: float) -> str:
+    factor = x / lr
+    return "lr" if abs(factor - 1) < 1e-12 else f"{factor:.6g} lr"
 
 
 def _said(f: Field, value: Any) -> bool:

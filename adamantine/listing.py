@@ -47,7 +47,9 @@ def entry(kind: str, name: str) -> tuple[Entry, str]:
     found = {e.name: e for e in entries(kind)}
     if name not in found:
         near = difflib.get_close_matches(name, found, 3, 0.4) or [*found]
-        raise ValueError(f"there is no {kind.removesuffix('s')} {name!r}; nearest: {', '.join(near)}.")
+        other = next((k for k in KINDS if any(e.name == name for e in entries(k))), None)
+        there = f" {name} is one of the {other}: adamantine list {other} {name}." if other else ""
+        raise ValueError(f"there is no {kind.removesuffix('s')} {name!r}; nearest: {', '.join(near)}.{there}")
     module = importlib.import_module(found[name].module)
     if kind == "claims":
         return found[name], inspect.getdoc(module) or ""
