@@ -14,7 +14,7 @@ from adamantine.closure import ClosureTask, Evaluation, scalar
 from adamantine.cohorts import Cohorts
 from adamantine.part import Part
 from adamantine.point import Point
-from adamantine.rated import Unknown, check, rated
+from adamantine.rated import DEAF, Unknown, check, of_training, rated, refuse_deaf, representable
 from adamantine.sharded import elementwise, is_sharded, like, put, seen
 from adamantine.tree import Params
 
@@ -59,6 +59,7 @@ class TorchOptimizer(Optimizer):
         hyperparameters: dict[str, Any] | None = None,
     ) -> None:
         """Build every group's composition, and refuse what cannot work."""
+        of_training(steps, seed)
         found = request.named(params)
         self._recipe, self._hyperparameters = recipe, dict(hyperparameters or {})
         self._model, self._roles = (request.plain(params) if isinstance(params, nn.Module) else None), roles
@@ -66,15 +67,11 @@ class TorchOptimizer(Optimizer):
         self._seed, self._count, self._evaluating = seed, 0, False
         self._kept: list[Cohorts] = []
         self._bound: list[Part] = []
-        self._wholes: list[bool] = []
+        self._wholes: list[bool] = []  # whether the composition needs whole tensors, where parameters are sharded
         self._rated: dict[int, tuple[float, Part]] = {}
         built = [self._group(names, over, found) for names, over in request.grouped(groups, found)]
         super().__init__(built, {"lr": built[0]["lr"], "differentiable": False})
-        if request.too_small(found.values(), max(float(g["lr"]) for g in built) or 1.0):
-            raise ValueError(
-                f"torch_optimizer: a step of size lr = {built[0]['lr']!r} is lost to rounding in every weight; give a "
-                "larger rate, or parameters of higher precision."
-            )
+        representable(found.values(), max(float(g["lr"]) for g in built) or 1.0)
         self._model = None  # asked for its roles, and not kept: the optimizer is copied and pickled without it
 
     def _group(self, names: list[str], overrides: dict[str, Any], found: dict[str, Tensor]) -> dict[str, Any]:
@@ -88,29 +85,30 @@ class TorchOptimizer(Optimizer):
         )
         given = {**basis, **own}
         part, base = request.composed(recipe, given)
+        request.rate(lr := given.get("lr", base))
         self._bound.append(request.bound(part, found, self._model, self._roles))
         self._wholes.append(not elementwise(self._bound[-1]))
         self._kept.append(Cohorts())
-        whole = self._whole(-1)
+        whole = self._wholes[-1]
         check(self._bound[-1], {k: like(found[k], whole) for k in names if found[k].numel()}, self._steps)
-        return {"params": [(k, found[k]) for k in names], "lr": given.get("lr", base), "base_lr": base, "recipe": part}
+        return {"params": [(k, found[k]) for k in names], "lr": lr, "base_lr": base, "recipe": part}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """A group more: "params", named as at construction, and hyperparameters of its own."""
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise TypeError('torch_optimizer: a group must be a dict with "params", as in {"params": layer}.')
         if "base_lr" not in param_group:
             found = request.named(param_group["params"])
-            known = {k: x for g in self.param_groups for k, x in zip(g["param_names"], g["params"], strict=True)}
-            ids = {id(x) for x in known.values()}
-            for k, x in found.items():
-                if k in known or id(x) in ids:
-                    raise ValueError(f"torch_optimizer: {k!r} is in a group already; let each parameter be in one.")
+            request.refuse_known(found, self.param_groups)
             param_group = self._group([*found], param_group, found)
         super().add_param_group(param_group)
 
     def _part(self, i: int) -> Part:
         """The composition of group `i` at the rate that it has now."""
         group = self.param_groups[i]
-        lr = float(group["lr"])
+        if DEAF & group.keys():
+            refuse_deaf(group)
+        lr = group["lr"] if type(group["lr"]) is float else request.rate(group["lr"])
         if i not in self._rated or self._rated[i][0] != lr:
             self._rated[i] = lr, rated(self._bound[i], group["base_lr"], lr)
         return self._rated[i][1]
@@ -119,23 +117,16 @@ class TorchOptimizer(Optimizer):
         group = self.param_groups[i]
         return dict(zip(group["param_names"], group["params"], strict=True))
 
-    def _whole(self, i: int) -> bool:
-        """Whether the composition needs whole tensors, where parameters are sharded."""
-        return self._wholes[i]
-
     def _live(self, i: int) -> tuple[dict[str, Any], Params, Params]:
         """The parameters of group `i` that have gradients, and both as the parts see them."""
         params, w, g = {}, {}, {}
-        whole, apart = self._whole(i), bool(self._bound[i].gradients)
+        whole, apart = self._wholes[i], bool(self._bound[i].gradients)
         for k, x in self._params(i).items():
             grad = x.grad
             if grad is None:
                 continue
             if grad.layout != torch.strided:
-                raise ValueError(
-                    f"torch_optimizer: the gradient of {k!r} is sparse, but must be dense; build its embedding with "
-                    "sparse=False."
-                )
+                request.refuse_sparse(k)
             params[k] = x
             if not x.numel():
                 continue
@@ -152,6 +143,8 @@ class TorchOptimizer(Optimizer):
             raise RuntimeError("torch_optimizer: step() was called inside evaluating(); leave it before training on.")
         loss = None
         if closure is not None:
+            if not callable(closure):
+                raise TypeError(f"torch_optimizer: step() takes a closure, not {closure!r}; call step().")
             with torch.enable_grad():
                 loss = closure()
         live = [self._live(i) for i in range(len(self.param_groups))]
@@ -173,7 +166,7 @@ class TorchOptimizer(Optimizer):
         for x, u in later:
             x.sub_(u)
         for i, (params, w, _) in enumerate(live):
-            if self._whole(i):
+            if self._wholes[i]:
                 for k in w:
                     if is_sharded(params[k]):
                         put(params[k], w[k], True)
@@ -183,7 +176,7 @@ class TorchOptimizer(Optimizer):
     def _point(self, i: int, w: Params, g: Params, closure: Callable[[], Any] | None, loss: Any) -> Point:
         """Where the parts stand: the weights `w` with the gradients `g`."""
         every = {k: x for j in range(len(self.param_groups)) for k, x in self._params(j).items()}
-        task = ClosureTask(every, closure, self._whole(i))
+        task = ClosureTask(every, closure, self._wholes[i])
         p = Point(task, w, None, self._count, self._steps, self._seed)  # pyright: ignore[reportArgumentType]
         if closure is None or loss is None:
             return p.given(g)
@@ -199,7 +192,7 @@ class TorchOptimizer(Optimizer):
         held = []
         with torch.no_grad():
             for i in range(len(self.param_groups)):
-                params, whole = self._params(i), self._whole(i)
+                params, whole = self._params(i), self._wholes[i]
                 for names, s in self._kept[i].kept:
                     w = {k: seen(params[k].detach(), whole) for k in names}
                     for k, x in self._part(i).read(w, s).items():
@@ -237,12 +230,9 @@ class TorchOptimizer(Optimizer):
         saved.refuse_foreign(state_dict, self.param_groups)
         kept = []
         for i, group in enumerate(self.param_groups):
-            w = {k: like(x, self._whole(i)) for k, x in self._params(i).items()}
+            w = {k: like(x, self._wholes[i]) for k, x in self._params(i).items()}
             kept.append(saved.read(state_dict, group, self._bound[i], w))
-        for group in self.param_groups:
-            names = set(group["param_names"])
-            nearest = max(state_dict["param_groups"], key=lambda g: len(names & set(g["params"])))
-            group.update({k: x for k, x in nearest.items() if k not in ("params", "shapes", "structure")})
+        saved.restore_options(state_dict, self.param_groups)
         self._kept, self._count = kept, state_dict["step"]
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)

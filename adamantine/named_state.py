@@ -116,4 +116,5 @@ def _nested(leaves: dict[tuple[str, ...], Any], name: str) -> State:
 
 def shared(leaves: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     """The numbers of a parameter's state that it has in common with its group, with their paths."""
-    return tuple((k, leaves[k]) for k in sorted(leaves) if isinstance(leaves[k], (int, float, str)) and ":@" not in k)
+    kept = ((k, leaves[k]) for k in sorted(leaves) if isinstance(leaves[k], (int, float, str)) and ":@" not in k)
+    return tuple((k, repr(x) if x != x else x) for k, x in kept)  # one NaN is as good as another here

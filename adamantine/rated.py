@@ -1,13 +1,22 @@
-"""A composition at another rate, with the rates in it multiplied; and what it is apart from its numbers."""
+"""A composition at another rate, with the rates in it multiplied; its kind apart from numbers; what it refuses."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
+from numbers import Integral, Real
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from adamantine.optim.lr import Lr
 from adamantine.part import Chain, Part
 from adamantine.point import Point
+from adamantine.sharded import seen
 from adamantine.tree import Params
+
+# What torch's optimizers read from a group at each step, and programs therefore write there.
+DEAF = frozenset({"weight_decay", "decay", "betas", "beta1", "beta2", "momentum", "eps"})
 
 
 def rates(x: Any) -> list[float]:
@@ -55,6 +64,26 @@ def structure(x: Any) -> str:
     return getattr(x, "__qualname__", "") if callable(x) else ""
 
 
+def refuse_deaf(group: dict[str, Any]) -> None:
+    """ValueError for a hyperparameter that someone has written into a group of a running optimizer."""
+    key = min(DEAF & group.keys())
+    raise ValueError(
+        f"torch_optimizer: group[{key!r}] was set, but of a running optimizer only group['lr'] can be changed; give "
+        "it at construction, in groups=[...], or as part of the composition."
+    )
+
+
+def of_training(steps: Any, seed: Any) -> None:
+    """ValueError or TypeError for a number of steps of training, or a seed, that is none."""
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1):
+        raise ValueError(
+            f"torch_optimizer: steps = {steps!r} must be a whole number of at least 1; give how often step() will be "
+            "called."
+        )
+    if isinstance(seed, bool) or not isinstance(seed, (Integral, str)):
+        raise TypeError(f"torch_optimizer: seed = {seed!r} must be a whole number or a string; give one, as in seed=0.")
+
+
 class Unknown:
     """The number of steps of a training that nobody has told; asking for it is a ValueError.
 
@@ -82,7 +111,14 @@ def check(part: Part, blank: Params, steps: Any) -> None:
     """
     for schedule in _schedules(part):
         for step in (0, *(10**n for n in range(8))):
-            schedule(step, steps)
+            _factor(schedule, step, steps)
+    for dtype in dict.fromkeys(x.dtype for x in blank.values()):
+        owner = _without_eps(part, dtype)
+        if owner is not None:
+            raise ValueError(
+                f"torch_optimizer: {type(owner).__name__} divides by a root plus eps = {owner.eps!r}, which is zero in "
+                f"{dtype}; give a larger eps, such as 1e-4, or keep the weights in float32 under torch.autocast."
+            )
     try:
         s = part.init(blank)
         few = dict(list(blank.items())[:1])
@@ -93,6 +129,45 @@ def check(part: Part, blank: Params, steps: Any) -> None:
             raise
     except Exception:
         return
+
+
+def _factor(schedule: Callable[..., Any], step: int, steps: Any) -> None:
+    try:
+        factor = schedule(step, steps)
+        if isinstance(factor, Real) and math.isfinite(factor):
+            return
+        why = f"it gives {factor!r}"
+    except (ValueError, TypeError) as error:
+        if _own(error):
+            raise
+        why = f"calling it says: {error}"
+    raise TypeError(
+        f"torch_optimizer: the schedule {schedule!r} must map (step, steps) to a finite factor, but {why}; give "
+        "Cosine(), say, or a function of two numbers."
+    )
+
+
+@torch.no_grad()
+def representable(params: Iterable[Tensor], lr: float) -> None:
+    """ValueError where the weights are of so few bits that a step of size `lr` is lost in all of them."""
+    filled = [w for w in (seen(x, False) for x in params) if w.numel()]
+    if filled and all(torch.equal(w - lr, w) and torch.equal(w + lr, w) for w in filled):
+        raise ValueError(
+            f"torch_optimizer: a step of size lr = {lr!r} is lost to rounding in every weight; give a larger rate, or "
+            "parameters of higher precision."
+        )
+
+
+def _without_eps(x: Any, dtype: torch.dtype) -> Any:
+    """The first part in `x` whose `eps` is zero in this number format."""
+    if isinstance(x, tuple):
+        return next((y for y in (_without_eps(z, dtype) for z in x) if y is not None), None)
+    if not isinstance(x, Part):
+        return None
+    eps = getattr(x, "eps", None)
+    if isinstance(eps, float) and eps > 0 and not torch.tensor(eps, dtype=dtype):
+        return x
+    return _without_eps(tuple(getattr(x, f.name) for f in fields(x)), dtype)
 
 
 def _own(error: Exception) -> bool:

@@ -4,15 +4,15 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from adamantine.part import Part
 from adamantine.rated import rates
 from adamantine.role import Tag, Tags, asks, bind
-from adamantine.sharded import seen
 
 Recipe = Part | Callable[..., Part] | str
 Roles = dict[str, Any] | Tags | None
@@ -38,8 +38,12 @@ def named(given: Any) -> dict[str, Tensor]:
         pairs = list(given.items())
     elif isinstance(given, Tensor):
         pairs = [given]
-    else:
+    elif isinstance(given, Iterable) and not isinstance(given, type):
         pairs = list(given)
+    else:
+        raise TypeError(
+            f"torch_optimizer: parameters are {given!r}, but must be a module or named parameters; give the model."
+        )
     if not pairs:
         raise ValueError(
             "torch_optimizer: the list of parameters is empty, so there is nothing to train; give a module with "
@@ -47,6 +51,11 @@ def named(given: Any) -> dict[str, Tensor]:
         )
     out: dict[str, Tensor] = {}
     for pair in pairs:
+        if isinstance(pair, Mapping):
+            raise TypeError(
+                "torch_optimizer: a group came where a parameter was expected; give the module, and what differs as "
+                'groups=[{"params": "*bias", "decay": 0.0}].'
+            )
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TypeError(
                 f"torch_optimizer: parameters are known by name, but a {type(pair).__name__} came without one; give "
@@ -70,6 +79,11 @@ def _trainable(name: str, x: Any) -> None:
         kind = "complex" if x.is_complex() else "integer"
         mend = "train torch.view_as_real of it" if x.is_complex() else "leave it out, or convert it to float"
         raise ValueError(f"torch_optimizer: {name!r} is {kind} ({x.dtype}), but parameters must be real; {mend}.")
+    if x.is_meta:
+        raise ValueError(
+            f"torch_optimizer: {name!r} is on the meta device, where weights have no content; build the optimizer "
+            "after model.to_empty(device=...) or loading, which put other parameters in their place."
+        )
     if not x.is_leaf:
         raise ValueError(
             f"torch_optimizer: {name!r} was computed from other tensors, so it cannot be trained; give "
@@ -79,7 +93,7 @@ def _trainable(name: str, x: Any) -> None:
 
 def composed(recipe: Recipe, hyperparameters: dict[str, Any]) -> tuple[Part, float]:
     """The composition, and its rate. Errors in a sentence, with the nearest names."""
-    given = {k: float(x) if isinstance(x, Tensor) and k == "lr" else x for k, x in hyperparameters.items()}
+    given = {k: rate(x) if k == "lr" else x for k, x in hyperparameters.items()}
     if isinstance(recipe, Part):
         extra = [k for k in given if k != "lr"]
         if extra:
@@ -96,25 +110,54 @@ def composed(recipe: Recipe, hyperparameters: dict[str, Any]) -> tuple[Part, flo
         return recipe, found[0]
     if isinstance(recipe, str):
         recipe = _by_name(recipe)
-    if not callable(recipe):
+    if not callable(recipe) or (isinstance(recipe, type) and issubclass(recipe, Optimizer)):
+        what = f"torch's {recipe.__name__}" if isinstance(recipe, type) else f"a {type(recipe).__name__}"
         raise TypeError(
-            f"torch_optimizer: recipe is a {type(recipe).__name__}, but must be a Part, a recipe such as adamw, or "
-            'its name, "adamw".'
+            f'torch_optimizer: recipe is {what}, but must be a Part, a recipe such as adamw, or its name, "adamw".'
         )
     name, known = getattr(recipe, "__name__", "recipe"), inspect.signature(recipe).parameters
     for k in given:
         if k not in known:
-            near = difflib.get_close_matches(k, known, 3, 0.4) or [*known]
-            raise TypeError(f"torch_optimizer: {name} takes no {k!r}; nearest: {', '.join(near)}.")
+            near = difflib.get_close_matches(k, known, 3, 0.55)
+            mend = f"nearest: {', '.join(near)}" if near else f"it takes {', '.join(known)}"
+            raise TypeError(f"torch_optimizer: {name} takes no {k!r}; {mend}.")
     missing = [k for k, x in known.items() if x.default is x.empty and k not in given]
     if missing:
         raise TypeError(f"torch_optimizer: {name} needs {missing[0]!r}; give it, as in {missing[0]}=1e-3.")
-    part = recipe(**given)
+    # At a rate of zero all rates inside would be zero, and how they relate would be lost.
+    part = recipe(**{**given, "lr": 1.0} if given.get("lr") == 0 else given)
     if not isinstance(part, Part):
         raise TypeError(f"torch_optimizer: {name} returned a {type(part).__name__}, but must return a Part.")
     if not rates(part):
         raise ValueError(f"torch_optimizer: {name} holds no Lr, so its rate cannot be changed; append one, >> Lr(1.0).")
-    return part, float(given.get("lr", known["lr"].default if "lr" in known else rates(part)[0]))
+    base = given.get("lr", known["lr"].default if "lr" in known else rates(part)[0])
+    return part, float(base or 1.0)
+
+
+def rate(x: Any) -> float:
+    """A learning rate as a number; TypeError or ValueError for what is none."""
+    x = x.item() if isinstance(x, Tensor) and x.numel() == 1 else x
+    if isinstance(x, bool) or not isinstance(x, Real):
+        raise TypeError(f"torch_optimizer: lr = {x!r} must be a number; give one, as in lr=1e-3.")
+    if not 0 <= float(x) < float("inf"):
+        raise ValueError(f"torch_optimizer: lr = {x!r} must be finite and not negative; give 0 to stand still.")
+    return float(x)
+
+
+def refuse_known(fresh: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
+    """ValueError where a parameter is in one of the groups already."""
+    known = {x for g in groups for x in (*g["param_names"], *map(id, g["params"]))}
+    for k, x in fresh.items():
+        if k in known or id(x) in known:
+            raise ValueError(f"torch_optimizer: {k!r} is in a group already; let each parameter be in one.")
+
+
+def refuse_sparse(name: str) -> None:
+    """ValueError for a sparse gradient."""
+    raise ValueError(
+        f"torch_optimizer: the gradient of {name!r} is sparse, but must be dense; build its embedding with "
+        "sparse=False."
+    )
 
 
 def _by_name(name: str) -> Callable[..., Part]:
@@ -122,8 +165,9 @@ def _by_name(name: str) -> Callable[..., Part]:
 
     found = recipes()
     if name not in found:
-        near = difflib.get_close_matches(name.lower(), found, 3, 0.4) or sorted(found)
-        raise ValueError(f"torch_optimizer: there is no recipe {name!r}; nearest: {', '.join(near)}.")
+        near = difflib.get_close_matches(name.lower(), found, 3, 0.4)
+        mend = f"nearest: {', '.join(near)}" if near else "see `adamantine list recipes`"
+        raise ValueError(f"torch_optimizer: there is no recipe {name!r}; {mend}.")
     return found[name]
 
 
@@ -131,7 +175,9 @@ def chosen(wanted: Any, params: dict[str, Tensor]) -> list[str]:
     """The names in `params` that a group's "params" means: patterns, names, parameters, pairs, or a module's."""
     if isinstance(wanted, nn.Module):
         wanted = list(wanted.parameters())
-    items = [wanted] if isinstance(wanted, (str, Tensor)) else list(wanted)
+    items = [wanted] if isinstance(wanted, (str, Tensor)) or not isinstance(wanted, Iterable) else list(wanted)
+    if not items:
+        raise ValueError("torch_optimizer: a group has no parameters; name some, or leave the group out.")
     by_id = {id(x): k for k, x in params.items()}
     out: dict[str, None] = {}
     for item in items:
@@ -155,6 +201,11 @@ def grouped(groups: Sequence[dict[str, Any]], params: dict[str, Tensor]) -> list
     """Names and overrides of every group: first the parameters that no group names, then the groups in order."""
     out: list[tuple[list[str], dict[str, Any]]] = []
     taken: dict[str, int] = {}
+    if isinstance(groups, Mapping) or not isinstance(groups, Iterable):
+        raise TypeError(
+            f"torch_optimizer: groups is a {type(groups).__name__}, but must be a list of dicts; give one, "
+            'as in [{"params": "*bias"}].'
+        )
     for i, group in enumerate(groups):
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f'torch_optimizer: groups[{i}] must be a dict with "params", as in {{"params": "*bias"}}.')
@@ -172,6 +223,10 @@ def grouped(groups: Sequence[dict[str, Any]], params: dict[str, Tensor]) -> list
 
 def bound(part: Part, params: Iterable[str], model: nn.Module | None, roles: Roles) -> Part:
     """The composition with the roles of the parameters, where it asks for them."""
+    if not isinstance(roles, (Mapping, Tags, type(None))):
+        raise TypeError(
+            f'torch_optimizer: roles is {roles!r}, but must map names to roles; give {{"head.weight": "head"}}, say.'
+        )
     if not asks(part):
         return part
     if model is not None:
@@ -189,13 +244,3 @@ def bound(part: Part, params: Iterable[str], model: nn.Module | None, roles: Rol
     if missing:
         raise ValueError(f"torch_optimizer: no role is given for {missing[0]!r}; add it to roles.")
     return bind(part, Tags(tuple((k, x if isinstance(x, Tag) else Tag(x)) for k, x in roles.items())))
-
-
-@torch.no_grad()
-def too_small(params: Iterable[Tensor], lr: float) -> bool:
-    """Whether a step of size `lr` is lost to rounding in every weight of every tensor."""
-    filled = [w for w in (seen(x, False) for x in params) if w.numel()]
-    for w in filled:
-        if w.is_meta or not torch.equal(w - lr, w) or not torch.equal(w + lr, w):
-            return False
-    return bool(filled)

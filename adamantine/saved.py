@@ -58,6 +58,12 @@ def refuse_foreign(saved: dict[str, Any], groups: list[dict[str, Any]]) -> None:
             f"torch_optimizer: the checkpoint has schema {saved['schema']!r}, and this version reads {SCHEMA}; load it "
             "with the version that wrote it."
         )
+    for key, what in (("step", int), ("state", dict), ("param_groups", list)):
+        if not isinstance(saved.get(key), what):
+            raise ValueError(
+                f"torch_optimizer: the checkpoint is damaged, for its {key!r} is {type(saved.get(key)).__name__}; give "
+                "all that state_dict() returned."
+            )
     theirs = {
         name: (tuple(shape), g["structure"])
         for g in saved["param_groups"]
@@ -86,6 +92,14 @@ def refuse_foreign(saved: dict[str, Any], groups: list[dict[str, Any]]) -> None:
                 f"torch_optimizer: {name!r} is stepped by {parts} here, and the checkpoint is of {theirs[name][1]}; "
                 "build the optimizer from the same recipe (its numbers may differ)."
             )
+
+
+def restore_options(saved: dict[str, Any], groups: list[dict[str, Any]]) -> None:
+    """Give every group the rate, and what else schedulers keep, of the one in the checkpoint that is most like it."""
+    for group in groups:
+        names = set(group["param_names"])
+        nearest = max(saved["param_groups"], key=lambda g: len(names & set(g["params"])))
+        group.update({k: x for k, x in nearest.items() if k not in ("params", "shapes", "structure")})
 
 
 def _some(names: list[str]) -> str:

@@ -1,12 +1,23 @@
 """What hyperparameters may be: one sentence for each way of leaving the range, raised where a part is built."""
 
+from numbers import Real
 from typing import Any
+
+from torch import Tensor
 
 from adamantine.part import Part
 
 
+def _numbers(owner: Any, values: dict[str, Any]) -> None:
+    """Every value is a number, or a tensor that holds one; TypeError otherwise."""
+    for name, x in values.items():
+        if isinstance(x, bool) or not (isinstance(x, Real) or (isinstance(x, Tensor) and x.numel() == 1)):
+            raise TypeError(f"{type(owner).__name__}: {name} = {x!r} must be a number; give one.")
+
+
 def betas(owner: Any, **values: float) -> None:
     """Every averaging coefficient lies in `[0, 1)`; ValueError otherwise."""
+    _numbers(owner, values)
     for name, x in values.items():
         if not 0 <= x < 1:
             raise ValueError(
@@ -17,6 +28,7 @@ def betas(owner: Any, **values: float) -> None:
 
 def nonnegative(owner: Any, **values: float) -> None:
     """Every value is a finite number that is not negative; ValueError otherwise."""
+    _numbers(owner, values)
     for name, x in values.items():
         if not 0 <= x < float("inf"):
             raise ValueError(
@@ -26,6 +38,7 @@ def nonnegative(owner: Any, **values: float) -> None:
 
 def positive(owner: Any, **values: float) -> None:
     """Every value is a finite number above zero; ValueError otherwise."""
+    _numbers(owner, values)
     for name, x in values.items():
         if not 0 < x < float("inf"):
             raise ValueError(

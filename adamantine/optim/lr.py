@@ -21,7 +21,7 @@ class Lr(Part):
 
     def __post_init__(self) -> None:
         limits.nonnegative(self, size=self.size)
-        if not callable(self.schedule):
+        if not callable(self.schedule) or isinstance(self.schedule, type):
             raise TypeError(
                 f"Lr: schedule is {self.schedule!r}, but must map (step, steps) to a factor; give Cosine(), say."
             )
