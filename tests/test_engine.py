@@ -89,7 +89,8 @@ def test_workers_give_the_rows_that_this_process_gives(tasks, tmp_path):
     assert {k: r.rows for k, r in here.items()} == {k: r.rows for k, r in there.items()}
 
 
-def test_an_interrupted_run_goes_on_from_its_checkpoint(tasks, tmp_path):
+def test_an_interrupted_run_goes_on_from_its_checkpoint(tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr("adamantine.engine.TOLD_EVERY", -1.0)  # each step is told, however slow the machine
     store, run = Store(tmp_path / "store"), tasks.run("sleep", steps=12)
     key = key_of(run)
     for event in work(key, run, store, checkpoint_every=0):
@@ -165,5 +166,4 @@ def figures(scale, results):
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"{len(stored)} runs known, {8 - len(stored)} to execute" in again.stdout
     assert f"{8 - len(stored)} runs executed" in again.stdout
-    third = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "0 runs executed" in third.stdout
+    assert len(list(Store(tmp_path / "s").results())) == 8
