@@ -154,8 +154,22 @@ def test_adams_first_step_in_the_singular_basis_is_the_polar_factor():
     assert torch.allclose(u["m"], a @ b, atol=1e-9)
 
 
+def test_soap_takes_no_leap_before_its_basis_is_whole():
+    """What a direction divides by is of that direction, though it has got another column."""
+    for dtype in (torch.float64, torch.float32):
+        part, w = soap(1.0), {"m": torch.zeros(4, 24, dtype=dtype), "n": torch.zeros(24, 4, dtype=dtype)}
+        s = part.init(w)
+        for t in range(12):
+            g = {k: torch.randn(x.shape, generator=stream(t, k)).to(dtype) for k, x in w.items()}
+            u, s = part.update(g, s, Point(Surface(), w, None, t, 12).given(g))
+            for x in u.values():
+                assert x.abs().max() < 8
+    with pytest.raises(ValueError, match=r"Eigenbasis: 'm' is torch.bfloat16, of too few bits"):
+        part.init({"m": w["m"].bfloat16()})
+
+
 def test_soap_against_its_algorithm_written_out():
-    """Vyas et al., algorithm 3, for one matrix, refreshed at every step by eigh."""
+    """Vyas et al., algorithm 3, for one matrix, refreshed at every step by eigh; two steps to a whole basis."""
     part = Ema(0.9) >> Eigenbasis(Rms(0.95, 1e-8), 0.95, every=1, method="eigh") >> Lr(0.1)
     w = {"m": torch.randn(4, 4, generator=stream(0, "w"), dtype=torch.float64)}
     s = part.init(w)
@@ -172,7 +186,10 @@ def test_soap_against_its_algorithm_written_out():
             q = torch.linalg.eigh(a)[1].flip(1)
             return q if old is None else q * torch.where((q * old).sum(0) < 0, -1.0, 1.0)
 
+        old = ql, qr
         ql, qr = basis(left, ql), basis(right, qr)
+        if t == 2:
+            v = (ql.T @ old[0]).square() @ v @ (old[1].T @ qr).square()
         m = 0.9 * m + 0.1 * g
         v = 0.95 * v + 0.05 * (ql.T @ g @ qr).square()
         n = (ql.T @ m @ qr) / (1 - 0.9**t) / ((v / (1 - 0.95**t)).sqrt() + 1e-8)

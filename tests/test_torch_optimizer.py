@@ -466,6 +466,8 @@ def test_gradients_accumulate():
 @pytest.mark.parametrize("recipe", ["adamw", "lion", "soap", "muon", "signum"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_low_precision_and_odd_shapes(recipe, dtype):
+    if dtype != torch.float32 and recipe == "soap":
+        pytest.skip("refused: too few bits for eigenvectors")
     torch.manual_seed(0)
     params = {
         "m": nn.Parameter(torch.randn(6, 4).to(dtype)),
@@ -474,8 +476,6 @@ def test_low_precision_and_odd_shapes(recipe, dtype):
         "none": nn.Parameter(torch.empty(0, 3).to(dtype)),
         "v": nn.Parameter(torch.randn(5).to(dtype)),
     }
-    if dtype != torch.float32 and recipe in ("soap",):
-        pytest.skip("eigenvectors are not computed in half precision")
     roles = {"m": "up", "t": "down", "scalar": "gain", "none": "up", "v": "bias"}
     given = {"eps": 1e-4} if dtype == torch.float16 and recipe in ("adamw", "muon") else {}
     optimizer = torch_optimizer(params, recipe, lr=0.05, roles=roles, **given)

@@ -42,12 +42,11 @@ class Eigenbasis(Part):
     """`inner` in the eigenbasis of the averages of `G G'` and `G' G` with coefficient `beta`.
 
     The basis is found by `eigh`, largest eigenvalue first, at the first step, and at each further one until the
-    gradients so far can span the longer side, though each lack one rank; then every `every` steps, by one step of
+    gradients so far can span its sides, though each lack one rank; then every `every` steps, by one step of
     orthogonal iteration (`"qr"`, as SOAP) or afresh (`"eigh"`). SOAP skips its first update; here the first gradient is
-    turned by its own eigenbasis. The inner state is kept when the basis changes, its columns in their order, as SOAP
-    keeps the second moment; with `reproject` it is turned along, first moments exactly, second moments by squared
-    entries.
-    What is taken over from another optimizer is turned at the first step in any case.
+    turned by its own eigenbasis. The inner state is kept when orthogonal iteration changes the basis, its columns in
+    their order, as SOAP keeps the second moment; with `reproject` it is turned along, first moments exactly, second
+    moments by squared entries. It is turned along in any case while the basis is found afresh for want of gradients.
 
     Tensors of more than two axes are taken as `x.flatten(1)`; vectors, and sides above `max_side`, are left
     alone (the symmetry then ends at them).
@@ -84,6 +83,12 @@ class Eigenbasis(Part):
     def init(self, w: Params) -> State:
         """`t = 0`; on each side the average, zero, and the basis, the identity; the inner state."""
         bases = [eyes(w, lengths) for lengths in sides(w, self.max_side)]
+        coarse = next((k for side in bases for k in side if w[k].dtype.itemsize < 4), None)
+        if coarse is not None:
+            raise ValueError(
+                f"Eigenbasis: {coarse!r} is {w[coarse].dtype}, of too few bits for eigenvectors; keep the weights in "
+                "float32 and compute under torch.autocast."
+            )
         averages = [{k: torch.zeros_like(q) for k, q in side.items()} for side in bases]
         return 0, tuple(averages), tuple(bases), self.inner.init(w)
 
@@ -94,22 +99,28 @@ class Eigenbasis(Part):
         share = 1 - self.beta
         a = {k: torch.addmm(x, g[k], g[k].T, beta=self.beta, alpha=share) for k, x in a.items()}
         b = {k: torch.addmm(x, g[k].T, g[k], beta=self.beta, alpha=share) for k, x in b.items()}
-        left = {k: self._basis(t, g[k], a[k], q) for k, q in old[0].items()}
-        right = {k: self._basis(t, g[k], b[k], q) for k, q in old[1].items()}
-        if t == 0 or (self.reproject and not unchanged(old, (left, right))):
-            inner = reprojected(TwoSided(*old), TwoSided(left, right), self.inner, inner, u)
+        # Before the averages have full rank, the rest of the basis is arbitrary; it must not outlive the step.
+        # A gradient may lack one rank of its shorter side: the rows of a softmax's add up to zero.
+        longest = {k: max(len(side[k]) for side in old if k in side) for k in g}
+        young = {k for k, x in g.items() if t * max(min(x.shape) - 1, 1) < longest[k]}
+        left = {k: self._basis(t, k in young, a[k], q) for k, q in old[0].items()}
+        right = {k: self._basis(t, k in young, b[k], q) for k, q in old[1].items()}
+        if young or (self.reproject and not unchanged(old, (left, right))):
+            # Kept columns would divide what a direction now holds by what another one, not met yet, had: by nothing.
+            before = [
+                {k: q if self.reproject or k in young else new[k] for k, q in side.items()}
+                for side, new in zip(old, (left, right), strict=True)
+            ]
+            inner = reprojected(TwoSided(*before), TwoSided(left, right), self.inner, inner, u)
         out, inner = update_in(TwoSided(left, right), self.inner, u, inner, p)
         return out, (t + 1, (a, b), (left, right), inner)
 
-    def _basis(self, t: int, g: Tensor, average: Tensor, old: Tensor) -> Tensor:
-        # Before the averages have full rank, the rest of the basis is arbitrary; it must not outlive the step.
-        # A gradient may lack one rank of its shorter side: the rows of a softmax's add up to zero.
-        early = t * max(min(g.shape) - 1, 1) < max(g.shape)
-        if not early and t % self.every:
+    def _basis(self, t: int, young: bool, average: Tensor, old: Tensor) -> Tensor:
+        if not young and t % self.every:
             return old
         if not bool(torch.isfinite(average).all()):
             return old  # training has diverged: the step will show it, and the decomposition would only raise
-        if early or self.method == "eigh":
+        if young or self.method == "eigh":
             new = torch.linalg.eigh(average)[1].flip(1)
         else:
             new = torch.linalg.qr(average @ old)[0]

@@ -3,8 +3,10 @@
 Conventions where the paper leaves room: tensors of more axes are matrices with all but the first along the columns,
 vectors get Adam; the first step is taken, in the eigenbasis of its own gradient; while the gradients so far cannot span
 the longer side (`t` before this one, `t (min(m, n) - 1) < max(m, n)`, as a softmax's lack one rank) the basis is found
-afresh in every step, for what no gradient has met is arbitrary in it; later it is renewed every `every` steps by one
-step of orthogonal iteration. An eigenvector keeps its sign, so that averages in its coordinates keep their meaning.
+afresh in every step, for what no gradient has met is arbitrary in it, and the second moment is turned along by squared
+entries, as if coordinates were uncorrelated; later it is renewed every `every` steps by one step of orthogonal
+iteration, and the second moment stays. An eigenvector keeps its sign, so that averages in its coordinates keep their
+meaning.
 """
 
 import torch
@@ -50,7 +52,10 @@ def soap(problem, w, steps, lr, beta1=0.95, beta2=0.95, eps=1e-8, decay=0.0, eve
                 right[k] = beta2 * right[k] + (1 - beta2) * g.T @ g
                 early = t * max(min(size[k]) - 1, 1) < max(size[k])
                 if early or t % every == 0:
+                    before = q[k], r[k]
                     q[k], r[k] = _basis(left[k], q[k], early), _basis(right[k], r[k], early)
+                    if early:
+                        v[k] = (q[k].T @ before[0]) ** 2 @ v[k] @ (before[1].T @ r[k]) ** 2
                 g, u = q[k].T @ g @ r[k], q[k].T @ u @ r[k]
             v[k] = beta2 * v[k] + (1 - beta2) * g**2
             u = u / ((v[k] / (1 - beta2 ** (t + 1))).sqrt() + eps)
