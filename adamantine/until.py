@@ -25,7 +25,7 @@ class Until(Part):
     carry: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fraction <= 1:
+        if not isinstance(self.fraction, (int, float)) or not 0 <= self.fraction <= 1:
             raise ValueError(
                 f"Until: fraction = {self.fraction!r} must lie in [0, 1]; give the share of training that comes before "
                 "the switch."

@@ -4,6 +4,7 @@ The optimizer is built anew for every step, given what it remembered, asked for 
 again as plain data. So it can be checkpointed, resumed and compared like any other part.
 """
 
+import difflib
 import importlib
 import inspect
 import numbers
@@ -52,8 +53,15 @@ class TorchStep(Part):
         gradients: float = 0,
     ) -> None:
         """Refuse what is no optimizer class or has no identity of its own."""
-        pairs = tuple((k, _option(k, x)) for k, x in dict(options).items())
+        try:
+            given = dict(options)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f'TorchStep: options is {options!r}, but must be a dict; give {{"lr": 1e-3}}, say.'
+            ) from error
+        pairs = tuple((k, _option(k, x)) for k, x in given.items())
         object.__setattr__(self, "kind", _class(kind))
+        _accepted(self.kind, dict(pairs))
         object.__setattr__(self, "options", pairs)
         object.__setattr__(self, "gradients", gradients)
         limits.nonnegative(self, gradients=gradients)
@@ -201,7 +209,11 @@ def _name(kind: type) -> str:
 def _class(kind: Any) -> type[Optimizer]:
     if isinstance(kind, str):
         module, _, name = kind.rpartition(".")
-        kind = getattr(importlib.import_module(module), name)
+        try:
+            kind = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            mend = 'give the full name of a class that is installed, as in "torch.optim.AdamW"'
+            raise ValueError(f"TorchStep: {kind!r} cannot be imported ({error}); {mend}.") from error
     if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
         raise TypeError(
             f"TorchStep: kind {kind!r} is no torch.optim.Optimizer; give its class, as in torch.optim.AdamW."
@@ -212,6 +224,19 @@ def _class(kind: Any) -> type[Optimizer]:
             "top of a module."
         )
     return kind
+
+
+def _accepted(kind: type[Optimizer], options: dict[str, Any]) -> None:
+    """Build one on a small matrix: what its constructor refuses is refused here."""
+    known = inspect.signature(kind).parameters
+    for k in (k for k in options if k not in known and not any(x.kind is x.VAR_KEYWORD for x in known.values())):
+        near = difflib.get_close_matches(k, known, 3, 0.55) or [*known][1:]
+        raise TypeError(f"TorchStep: {kind.__name__} takes no option {k!r}, but {', '.join(near)}; give one of these.")
+    try:
+        kind([torch.nn.Parameter(torch.zeros(2, 2))], **options)
+    except (TypeError, ValueError, AssertionError) as error:
+        said = f"TorchStep: {kind.__name__} cannot be built with {options!r} ({error}); give the options it asks for."
+        raise ValueError(said) from error
 
 
 def _option(name: str, x: Any) -> Any:
