@@ -11,6 +11,8 @@ import hashlib
 import inspect
 import os
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,20 +25,20 @@ def key_of(run: Any) -> str:
 
     Raises ValueError where a field holds something without an identity (a lambda, an open file).
     """
-    modules: dict[str, ModuleType] = {}
+    modules: dict[str, str] = {}
     text = _canonical(run, modules, "run")
-    code = [source_hash(m) for _, m in sorted(_reached(modules).items())]
+    code = [source_hash(file) for _, file in sorted(_reached(modules).items())]
     return hashlib.sha256("\0".join([str(SCHEMA), text, *code]).encode()).hexdigest()[:16]
 
 
 def sources(run: Any) -> dict[str, str]:
     """The source text of every module the run's key covers, by module name: its code snapshot."""
-    modules: dict[str, ModuleType] = {}
+    modules: dict[str, str] = {}
     _canonical(run, modules, "run")
-    return {name: Path(str(m.__file__)).read_text() for name, m in sorted(_reached(modules).items())}
+    return {name: Path(file).read_text() for name, file in sorted(_reached(modules).items())}
 
 
-def _canonical(x: Any, modules: dict[str, ModuleType], where: str) -> str:
+def _canonical(x: Any, modules: dict[str, str], where: str) -> str:
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
         kind = type(x)
         _note(kind.__module__, modules)
@@ -71,38 +73,52 @@ def _canonical(x: Any, modules: dict[str, ModuleType], where: str) -> str:
     )
 
 
-def _note(name: str, modules: dict[str, ModuleType]) -> None:
-    module = sys.modules.get(name)
-    if module is not None and _own(module):
-        modules[name] = module
+def _note(name: str, modules: dict[str, str]) -> None:
+    file = _own(name, sys.modules.get(name))
+    if file is not None:
+        modules[name] = file
 
 
-def _own(module: ModuleType) -> bool:
-    """Whether the module's source belongs to this package or to the user, not to an installed library."""
-    file = getattr(module, "__file__", None)
+def _own(name: str, module: ModuleType | ModuleSpec | None) -> str | None:
+    """The module's file, if its source belongs to this package or to the user, not to an installed library."""
+    file = module.origin if isinstance(module, ModuleSpec) else getattr(module, "__file__", None)
     if not file or not file.endswith(".py"):
-        return False
-    if module.__name__.split(".")[0] == __name__.split(".")[0]:
-        return True
+        return None
+    if name.split(".")[0] == __name__.split(".")[0]:
+        return file
     installed = f"{os.sep}site-packages{os.sep}" in file
-    return not installed and not file.startswith(str(Path(os.__file__).parent))
+    return None if installed or file.startswith(str(Path(os.__file__).parent)) else file
 
 
-def _reached(modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
-    """The modules and everything of one's own that they import, however deep."""
-    seen: dict[str, ModuleType] = {}
-    todo = (
-        [sys.modules["adamantine.run"], *modules.values()] if "adamantine.run" in sys.modules else [*modules.values()]
-    )
+def _file(name: str) -> str | None:
+    """Where one's own module `name` lies, imported yet or not: a function may import it later, in some process."""
+    module = sys.modules.get(name)
+    return _own(name, module) if module is not None else _unloaded(name)
+
+
+@functools.cache
+def _unloaded(name: str) -> str | None:
+    head = name.split(".")[0]
+    try:
+        # A library's modules are not looked for: that would import its packages.
+        return _own(name, find_spec(name)) if head == name or _file(head) else None
+    except (ImportError, ValueError, AttributeError):
+        return None  # a name inside a module
+
+
+def _reached(modules: dict[str, str]) -> dict[str, str]:
+    """The modules and everything of one's own that they import, however deep, with their files."""
+    seen: dict[str, str] = {}
+    todo = list(modules)
+    if "adamantine.run" in sys.modules:
+        todo.append("adamantine.run")
     while todo:
-        module = todo.pop()
-        if module.__name__ in seen:
+        name = todo.pop()
+        file = modules.get(name) or _file(name)
+        if name in seen or file is None:
             continue
-        seen[module.__name__] = module
-        for name in _imports(str(module.__file__)):
-            found = sys.modules.get(name)
-            if found is not None and _own(found):
-                todo.append(found)
+        seen[name] = file
+        todo += _imports(file)
     return seen
 
 
@@ -117,16 +133,12 @@ def _imports(file: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def source_hash(module: ModuleType) -> str:
-    """Hash of the module's syntax tree without comments, docstrings and positions.
+@functools.cache
+def source_hash(file: str) -> str:
+    """Hash of the syntax tree of a module's file, without comments, docstrings and positions.
 
     Read once a process: what runs is what was imported, whatever is edited meanwhile.
     """
-    return _source_hash(str(module.__file__))
-
-
-@functools.cache
-def _source_hash(file: str) -> str:
     syntax = ast.parse(Path(file).read_text())
     for node in ast.walk(syntax):
         body = getattr(node, "body", None)

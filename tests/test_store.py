@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -52,6 +54,43 @@ def test_keys_are_the_same_in_another_process():
     assert out.stdout.strip() == key_of(run())
 
 
+def test_keys_are_the_same_whatever_else_is_imported():
+    code = (
+        "import sys; {}; from adamantine.key import key_of; from adamantine.optim.adam import adamw;"
+        "from adamantine.run import Run; from adamantine.tasks.images import Images;"
+        "print(key_of(Run(Images(), adamw(1e-2), steps=5)))"
+    )
+    everything = "from walk import modules; modules('adamantine'); from adamantine import torch_optimizer"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", code.format(x)], capture_output=True, text=True, check=True, env=env
+        ).stdout
+        for x in ("pass", everything)
+    }
+    assert len(keys) == 1
+
+
+def test_what_a_function_imports_counts_before_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "late.py").write_text(
+        TASK.replace("from halves import half\n", "")
+        .replace("Mine", "Late")
+        .replace("        return half()", "        from later.thirds import third\n\n        return third()")
+    )
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "__init__.py").touch()
+    (tmp_path / "later" / "thirds.py").write_text("def third():\n    return 1 / 3\n")
+    import late
+
+    task = late.Late()
+    before = key_of(Run(task, Lr(0.1)))
+    assert task.losses(3.0, None) == 1
+    assert "later.thirds" in sys.modules
+    assert key_of(Run(task, Lr(0.1))) == before
+    assert "later.thirds" in sources(Run(task, Lr(0.1)))
+
+
 TASK = '''
 """A task of the user's own."""
 from dataclasses import dataclass
@@ -78,7 +117,7 @@ def test_keys_follow_code_and_not_comments(tmp_path, monkeypatch):
             text = (tmp_path / file).read_text()
             assert edit[0] in text
             (tmp_path / file).write_text(text.replace(*edit))
-            module_key._source_hash.cache_clear()  # as a new process would
+            module_key.source_hash.cache_clear()  # as a new process would
             module_key._imports.cache_clear()
         return key_of(Run(mine.Mine(), Lr(0.1)))
 
