@@ -116,8 +116,9 @@ def check(part: Part, blank: Params, steps: Any) -> None:
         owner = _without_eps(part, dtype)
         if owner is not None:
             raise ValueError(
-                f"torch_optimizer: {type(owner).__name__} divides by a root plus eps = {owner.eps!r}, which is zero in "
-                f"{dtype}; give a larger eps, such as 1e-4, or keep the weights in float32 under torch.autocast."
+                f"torch_optimizer: the eps = {owner.eps!r} of {type(owner).__name__} is zero in {dtype}, so that a "
+                "step may divide by zero; give a larger one, such as 1e-4, or keep the weights in float32 under "
+                "torch.autocast."
             )
     try:
         s = part.init(blank)

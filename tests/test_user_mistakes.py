@@ -77,7 +77,10 @@ MISTAKES = {
     "steps str": ({"steps": "10"}, r"steps = '10' must be a whole number"),
     "seed": ({"seed": None}, r"seed = None must be a whole number or a string"),
     "roles": ({"recipe": "muon", "roles": "head"}, r"roles is 'head', but must map names to roles"),
-    "half": ({"params": net().half()}, r"Rms divides by a root plus eps = 1e-08, which is zero in torch.float16"),
+    "half": (
+        {"params": net().half()},
+        r"the eps = 1e-08 of Rms is zero in torch.float16, so that a step may divide by zero",
+    ),
     "half soap": ({"params": net().bfloat16(), "recipe": "soap"}, r"'0.weight' is torch.bfloat16, of too few bits"),
     "bits": ({"params": {"w": nn.Parameter(torch.ones(3).bfloat16())}, "lr": 1e-5}, r"lost to rounding in every"),
 }
@@ -193,7 +196,7 @@ def leaves(x):
 WRONG_STEPS = {
     "class": (("torch.optim.AdmaW",), r"'torch.optim.AdmaW' cannot be imported"),
     "module": (("trch.AdamW",), r"'trch.AdamW' cannot be imported"),
-    "bare name": (("AdamW",), r"give the full name of a class that is installed"),
+    "bare name": (("AdamW",), r"give the full name of one that is installed"),
     "option": (("torch.optim.AdamW", {"learning_rate": 0.1}), r"AdamW takes no option 'learning_rate', but lr, betas"),
     "near": (("torch.optim.AdamW", {"decay": 0.1}), r"takes no option 'decay', but weight_decay"),
     "value": (("torch.optim.AdamW", {"lr": -1.0}), r"AdamW cannot be built with {'lr': -1.0} \(Invalid"),
@@ -208,6 +211,27 @@ def test_a_torch_step_is_tried_where_it_is_built(name):
     with pytest.raises((ValueError, TypeError), match=message) as error:
         TorchStep(*given)
     assert str(error.value).endswith(".")
+
+
+def test_a_torch_step_needs_no_closure_that_its_optimizer_can_do_without():
+    ends = []
+    for ours in (True, False):
+        model = net()
+        if ours:
+            optimizer = torch_optimizer(model, TorchStep("torch.optim.AdamW", {"lr": 1.0}) >> Lr(0.1))
+        else:
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1.0)
+        before = torch.cat([x.detach().flatten() for x in model.parameters()])
+        model(X).square().mean().backward()
+        optimizer.step()
+        moved = torch.cat([x.detach().flatten() for x in model.parameters()]) - before
+        ends.append(moved if ours else 0.1 * moved)
+    assert torch.allclose(*ends, rtol=0, atol=1e-12)
+    model = net()
+    optimizer = torch_optimizer(model, TorchStep("torch.optim.LBFGS", {"lr": 1.0}) >> Lr(1.0))
+    model(X).square().mean().backward()
+    with pytest.raises(ValueError, match=r"call optimizer.step\(closure\)"):
+        optimizer.step()
 
 
 @pytest.mark.parametrize("fraction", ["a", None, float("nan"), 1.5])

@@ -94,7 +94,8 @@ class TorchStep(Part):
             return q.loss.clone()
 
         with seeded(p.rng("torch step"), held):
-            _step(optimizer, closure)
+            # In a program that steps without a closure there is no loss to give.
+            _step(optimizer, closure, getattr(p.task, "closure", closure) is None)
         return {k: p.w[k] - x.detach() for k, x in weights.items()}, self._memory(optimizer, weights)
 
     def read(self, w: Params, s: State) -> Params:
@@ -179,9 +180,9 @@ def seeded(rng: torch.Generator, w: Params):
         yield
 
 
-def _step(optimizer: Any, closure: Callable[[], Tensor]) -> None:
-    takes = "closure" in inspect.signature(optimizer.step).parameters
-    optimizer.step(closure) if takes else optimizer.step()
+def _step(optimizer: Any, closure: Callable[[], Tensor], spare: bool = False) -> None:
+    place = inspect.signature(optimizer.step).parameters.get("closure")
+    optimizer.step() if place is None or (spare and place.default is None) else optimizer.step(closure)
 
 
 def _copy(x: Any) -> Any:
@@ -212,17 +213,15 @@ def _class(kind: Any) -> type[Optimizer]:
         try:
             kind = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
-            mend = 'give the full name of a class that is installed, as in "torch.optim.AdamW"'
+            mend = 'give the full name of one that is installed, "torch.optim.AdamW", say'
             raise ValueError(f"TorchStep: {kind!r} cannot be imported ({error}); {mend}.") from error
     if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
         raise TypeError(
             f"TorchStep: kind {kind!r} is no torch.optim.Optimizer; give its class, as in torch.optim.AdamW."
         )
     if "<" in kind.__qualname__:
-        raise ValueError(
-            f"TorchStep: {kind.__qualname__} has no name outside the function that made it; define the class at the "
-            "top of a module."
-        )
+        mend = "define the class at the top of a module"
+        raise ValueError(f"TorchStep: {kind.__qualname__} has no name outside the function that made it; {mend}.")
     return kind
 
 
@@ -235,8 +234,8 @@ def _accepted(kind: type[Optimizer], options: dict[str, Any]) -> None:
     try:
         kind([torch.nn.Parameter(torch.zeros(2, 2))], **options)
     except (TypeError, ValueError, AssertionError) as error:
-        said = f"TorchStep: {kind.__name__} cannot be built with {options!r} ({error}); give the options it asks for."
-        raise ValueError(said) from error
+        why = f"cannot be built with {options!r} ({error}); give the options it asks for."
+        raise ValueError(f"TorchStep: {kind.__name__} {why}") from error
 
 
 def _option(name: str, x: Any) -> Any:
