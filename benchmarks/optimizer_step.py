@@ -204,6 +204,17 @@ def measure(name, step, reference, rounds, device):
     return statistics.quantiles(ratios, n=4), least
 
 
+def kept(optimizer, part, w, count):
+    """Bytes of state a parameter, with those declared where they differ, and temporary memory in largest tensors."""
+    with Peak() as peak:
+        optimizer.step()
+    held = sum(x.numel() * x.element_size() for _, x in tree.leaves(optimizer.state_dict()["state"])) / count
+    declared = part.state_bytes(w) / count
+    largest = max(x.numel() * x.element_size() for x in w.values())
+    differs = "" if abs(held - declared) < 0.005 * declared else f" (declared {declared:.2f})"
+    return f"{held:.2f}{differs}", f"{peak.peak / largest:.2f}"
+
+
 def main():
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("--shapes", nargs="+", choices=SETS, default=["decoder", "resnet50", "gpt2"])
@@ -216,7 +227,6 @@ def main():
         shapes = SETS[kind]()
         count = sum(torch.Size(s).numel() for s in shapes.values())
         base = parameters(shapes, given.device)
-        largest = max(x.numel() * x.element_size() for x in base.values())
         fused = torch.optim.AdamW(list(base.values()), 1e-3, fused=True)
         sheet = Table(title=f"{kind}: {len(shapes)} tensors, {count / 1e6:.1f} M parameters; unit: torch's fused AdamW")
         for column in (
@@ -239,6 +249,9 @@ def main():
                 )
                 for name, f in known.items()
             },
+            "muon, bfloat16": lambda w, roles=tags(shapes): adamantine.torch_optimizer(
+                list(w.items()), "muon", lr=1e-4, precision="bfloat16", roles=roles
+            ),
             **peers(),
         }
         missing = []
@@ -255,13 +268,9 @@ def main():
             once = timed(optimizer.step, given.device)
             rounds = max(3, min(given.rounds, int(20 / max(once, 1e-9))))
             (low, middle, high), least = measure(name, optimizer.step, fused.step, rounds, given.device)
-            with Peak() as peak:
-                optimizer.step()
-            state = optimizer.state_dict()["state"]
-            held = sum(x.numel() * x.element_size() for _, x in tree.leaves(state)) / count
+            bytes_, temporary, pure = "", "", ""
             if name in known:
-                declared = bind(known[name](lr=1e-4), tags(shapes)).state_bytes(w) / count
-            pure = ""
+                bytes_, temporary = kept(optimizer, bind(known[name](lr=1e-4), tags(shapes)), w, count)
             if name in MATRIX:
                 run = products(MATRIX[name], shapes, given.device)
                 pure = f"{least / min(timed(run, given.device) for _ in range(rounds)):.2f}"
@@ -271,9 +280,8 @@ def main():
                 f"{low:.2f}-{high:.2f}",
                 f"{1e3 * least:.2f}",
                 f"{1e9 * least / count:.2f}",
-                f"{held:.2f}"
-                + ("" if name not in known else "" if held == declared else f" (declared {declared:.2f})"),
-                f"{peak.peak / largest:.2f}",
+                bytes_,
+                temporary,
                 pure,
             )
             del optimizer, w

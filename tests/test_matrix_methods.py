@@ -154,3 +154,13 @@ def test_kron_learns_to_whiten():
 def test_a_hyperparameter_out_of_range_is_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("method", ["newton-schulz", "polar-express"])
+def test_bfloat16_is_near_and_only_on_request(method):
+    w = {"a": torch.randn(64, 96, generator=stream(0, "bf16"))}
+    p = Point(None, w, None).given(w)
+    own, half = (Orthogonalize(method, precision=x).update(w, (), p)[0]["a"] for x in ("own", "bfloat16"))
+    assert own.dtype == half.dtype == torch.float32
+    apart = float((own - half).norm() / own.norm())
+    assert 1e-3 < apart < 0.06

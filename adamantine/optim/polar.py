@@ -19,6 +19,7 @@ from adamantine.role import Tags
 from adamantine.tree import Params
 
 Method = Literal["newton-schulz", "polar-express", "svd"]
+Precision = Literal["own", "bfloat16"]
 Shaping = Literal["none", "original", "spectral", "match_rms_adamw"]
 
 JORDAN = (3.4445, -4.7750, 2.0315)
@@ -102,19 +103,22 @@ class Orthogonalize(Part):
 
     Tensors of more axes are taken as `x.flatten(1)`; where `tags` are known only convolutions are, and others are
     stacks of matrices (experts; heads, inside `Unfused`), each with a factor of its own. `steps` counts the iterations;
-    "svd" needs none. The work is done in the tensor's own precision, in float32 for half precision: Muon's bfloat16 is
-    2-3 % away. Tensors below two axes pass as they are; route them elsewhere.
+    "svd" needs none. The work is done in the tensor's own precision, in float32 for half precision. With
+    `precision="bfloat16"` the iterations are done as Muon's authors do them, 2-3 % away from the same in float32, and
+    faster where the processor has products in that type. Tensors below two axes pass as they are; route them elsewhere.
     """
 
     method: Method = "newton-schulz"
     steps: int = 5
     shaping: Shaping = "original"
+    precision: Precision = "own"
     tags: Tags | None = None
     symmetry: ClassVar[str] = "left-right rotation"
 
     def __post_init__(self) -> None:
         limits.choice(self, get_args(Method), method=self.method)
         limits.choice(self, get_args(Shaping), shaping=self.shaping)
+        limits.choice(self, get_args(Precision), precision=self.precision)
         limits.whole(self, steps=self.steps)
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
@@ -126,7 +130,12 @@ class Orthogonalize(Part):
         if self.method == "svd":
             out = svd_polar(g)
         else:
-            out = (newton_schulz if self.method == "newton-schulz" else polar_express)(g, self.steps)
+            iterate = newton_schulz if self.method == "newton-schulz" else polar_express
+            out = (
+                iterate(g.bfloat16(), self.steps).to(g.dtype)
+                if self.precision == "bfloat16"
+                else iterate(g, self.steps)
+            )
         kernel = g.shape[-1] // x.shape[1] if g.ndim == 2 else 1
         factor = shape_factor(g.shape[-2], g.shape[-1] // kernel, kernel, self.shaping)
         return (out * factor).reshape(x.shape).to(x.dtype)
