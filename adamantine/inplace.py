@@ -105,14 +105,14 @@ def _through(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: P
     """Pass the gradient through the parts, as few passes as there can be, and subtract what comes out."""
     g = p.grad
     u, new = g, []
-    dense = all(one_pass.dense(x) and one_pass.dense(g[k]) and g[k].dtype == x.dtype for k, x in w.items())
+    plain = all(one_pass.plain(x) and one_pass.plain(g[k]) and g[k].dtype == x.dtype for k, x in w.items())
     runs = _runs(parts, states, p)
     for i, (texts, run) in enumerate(runs):
-        if texts is not None and dense:
+        if texts is not None and plain:
             last = i == len(runs) - 1
             out = w if last else {k: torch.empty_like(x) for k, x in w.items()}
             if u is not g:
-                u = {k: x if one_pass.dense(x) else x.contiguous() for k, x in u.items()}
+                u = {k: x if x.stride() == w[k].stride() else torch.empty_like(w[k]).copy_(x) for k, x in u.items()}
             if one_pass.run(texts, w, u, g, out):
                 new += [f.state for f in texts]
                 u = out

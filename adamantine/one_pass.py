@@ -76,8 +76,8 @@ def fits(before: Sequence[Code], code: Code) -> bool:
 def run(parts: Sequence[Fused], w: Params, u: Params, g: Params, out: Params) -> bool:
     """Pass the direction `u` through `parts` and write it to `out`; where `out` is `w`, subtract it from the weights.
 
-    All tensors, the parts' arrays among them, must be dense, of one type, on the CPU. False, with nothing changed,
-    where no kernel can be had.
+    All tensors, the parts' arrays among them, must be plain ones of one type. False, with nothing changed, where they
+    are not on the CPU, lie differently in memory, or no kernel can be had.
     """
     first = next(iter(w.values()))
     codes = tuple(x.code for x in parts)
@@ -87,6 +87,8 @@ def run(parts: Sequence[Fused], w: Params, u: Params, g: Params, out: Params) ->
     if function is None:
         return False
     arrays = [a for x in parts for a in x.arrays]
+    if not _alike(codes, w, [u, g, out, *arrays]):
+        return False
     views, tasks, bigs, zeroed, width = _plan(codes, tuple(x.shape for x in w.values()))
     items = np.empty((len(w), HEAD + len(arrays)), np.int64)
     for j, column in ((0, w), (1, u), (2, g), (5, out), *enumerate(arrays, HEAD)):
@@ -100,6 +102,31 @@ def run(parts: Sequence[Fused], w: Params, u: Params, g: Params, out: Params) ->
     return True
 
 
-def dense(x: Tensor) -> bool:
-    """Whether the kernel can walk `x` as it lies in memory."""
-    return x.is_contiguous() and x.layout == torch.strided and type(x) in (Tensor, torch.nn.Parameter)
+def _alike(codes: tuple[Code, ...], w: Params, others: list[Params]) -> bool:
+    """Whether all tensors lie in memory as the weights do, so that the kernel can walk them together.
+
+    That is in the order of their axes; where every coordinate is stepped by itself, any order without gaps will do
+    (transposed matrices, channels last).
+    """
+    single = not any(code.means or any(isinstance(s, Packed) for _, s in code.arrays) for code in codes)
+    for k, x in w.items():
+        if x.is_contiguous():
+            if not all(a[k].is_contiguous() for a in others):
+                return False
+        elif not (single and _gapless(x) and all(a[k].stride() == x.stride() for a in others)):
+            return False
+    return True
+
+
+def _gapless(x: Tensor) -> bool:
+    size = 1
+    for stride, n in sorted(zip(x.stride(), x.shape, strict=True)):
+        if n != 1 and stride != size:
+            return False
+        size *= n
+    return True
+
+
+def plain(x: Tensor) -> bool:
+    """Whether `x` is a tensor like any other, in memory."""
+    return x.layout == torch.strided and type(x) in (Tensor, torch.nn.Parameter)

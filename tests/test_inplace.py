@@ -138,6 +138,24 @@ def _wide(name, x):
     return x.ndim > 1
 
 
+def test_other_orders_of_memory_are_walked_too(monkeypatch):
+    part = Ema() >> Rms(0.9) >> Decay(0.1) >> Lr(0.1)
+    w = {"turned": torch.randn(40, 60, dtype=torch.float64).T, "last": torch.randn(8, 3, 5, 5, dtype=torch.float64)}
+    w["last"] = w["last"].to(memory_format=torch.channels_last)
+    ran, once = [], inplace.one_pass.run
+    monkeypatch.setattr(inplace.one_pass, "run", lambda *given: ran.append(once(*given)) or ran[-1])
+
+    def step(part, w, s, p):
+        g = {k: torch.empty_like(x).copy_(p.grad[k]) for k, x in w.items()}
+        return in_place(part, w, s, p.given(g))
+
+    mine = run(step, part, {k: x.clone() for k, x in w.items()}, torch.float64)
+    close(mine, run(functional, part, w, torch.float64), 1e-12)
+    assert ran == [compiler.compiler() is not None] * len(ran)
+    mixed = run(in_place, part, {k: x.clone() for k, x in w.items()}, torch.float64)  # gradients lie otherwise
+    close(mixed, run(functional, part, w, torch.float64), 1e-12)
+
+
 def test_the_comparison_can_fail():
     class Wrong(Part):
         def update(self, u, s, p):
