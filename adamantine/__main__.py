@@ -148,11 +148,15 @@ def compact(*, store: StorePath = STORE) -> int:
 
 def _conclude(module: ModuleType, claim: str, scale: str, store: Store, results: Results, pdf: bool = False) -> int:
     try:
-        findings: Findings = module.verdict(scale, results)
+        findings = module.verdict(scale, results)
         items = module.figures(scale, results)
     except Exception as error:
         trace = own_traceback(error, str(module.__file__))
         raise ClaimError(f"the runs are stored, but the claim failed to read them:\n\n{trace}") from error
+    if not isinstance(findings, Findings):
+        raise ClaimError(
+            f"{claim}: verdict gave a {type(findings).__name__}; let it return Findings(answer, (finding,))."
+        )
     name = Path(claim).stem
     folder = store.path / "reports" / f"{name}-{scale}"
     wanted = {results.key(r): r for r in asked(module, scale, results)}

@@ -51,7 +51,7 @@ def library(source: str) -> ctypes.CDLL | None:
     for place in (folder, _temporary):
         try:
             key = hashlib.sha256(f"{_machine()}\0{source}".encode()).hexdigest()[:24]
-            path = place() / f"{key}.so"
+            path = _own(place()) / f"{key}.so"
             if not path.exists():
                 _build(cc, source, path)
             return ctypes.CDLL(str(path))
@@ -65,8 +65,16 @@ def _temporary() -> Path:
     return Path(tempfile.gettempdir()) / f"adamantine-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
+def _own(place: Path) -> Path:
+    """The folder, made when needed. OSError where somebody else could have put a library there to be loaded."""
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = place.stat()
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        raise OSError(f"{place} can be written by others")
+    return place
+
+
 def _build(cc: str, source: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Aside and renamed: other processes may be compiling the same text.
     aside = path.with_suffix(f".{os.getpid()}")
     try:

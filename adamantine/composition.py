@@ -8,8 +8,9 @@ import torch
 from adamantine.nets.decoder import Decoder
 from adamantine.optim.lr import Lr
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Chain, Part, Route
+from adamantine.part import Chain, Part
 from adamantine.role import Is, bind
+from adamantine.route import Route
 from adamantine.tree import Params, size
 
 GPT2 = Decoder(vocab=50257, context=1024, width=768, depth=12, heads=12, bias=True)

@@ -13,8 +13,9 @@ import torch
 from adamantine import one_pass
 from adamantine.kernel import Fused
 from adamantine.named_state import keyed, owner
-from adamantine.part import Chain, Part, Route, State
+from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.route import Route
 from adamantine.tree import Params
 from adamantine.until import Until, switched
 

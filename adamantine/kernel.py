@@ -30,7 +30,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Packed:
-    """An array of bytes with a float32 scale for every `block` of neighbours.
+    """An array of numbers of `bits` (8, or 4 with two in a byte) with a float32 scale for every `block` of neighbours.
 
     `decode` sets `T y` from the byte `int q`, `encode` the reverse, `y` being the number over the largest magnitude of
     its block.
@@ -39,6 +39,7 @@ class Packed:
     block: int
     decode: str
     encode: str
+    bits: int = 8
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Code:
 
     `body` is run for every coordinate: it changes the direction `u`, and may read the raw gradient `g` and the weight
     `w`. `$name` is one of `numbers`, what a mean has left, or a state array of `arrays` at this coordinate, which it
-    may change: a `(name, shape)` pair with shape "full", "row", "column", "tensor" or a `Packed`.
+    may change: a `(name, shape)` pair with shape "full", "bf16" (as full, in that type), "row", "column",
+    "tensor" or a `Packed`.
     """
 
     body: str

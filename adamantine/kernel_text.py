@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adamantine import packed
 from adamantine.kernel import Code, Mean, Packed
 
 SOURCE = (Path(__file__).parent / "one_pass.c").read_text()
@@ -20,6 +21,7 @@ class _Part:
     code: Code
     names: dict[str, str] = field(default_factory=dict)  # as the body reads them
     copies: dict[str, str] = field(default_factory=dict)  # as a mean's `of` reads them: arrays as local copies
+    arrays: list[tuple[int, str | Packed]] = field(default_factory=list)  # by number
     held: list[str] = field(default_factory=list)  # declarations of the copies
     means: list[tuple[Mean, int, int]] = field(default_factory=list)  # with level and number among its like
 
@@ -85,9 +87,14 @@ def _named_apart(codes: Sequence[Code]) -> tuple[list[str], list[str], list[_Par
             number += 1
         for name, shape in code.arrays:
             at = f"x[{HEAD + array}]"
+            part.arrays.append((array, shape))
             if isinstance(shape, Packed):
-                part.names[name] = part.copies[name] = f"D{array}[c - b]"
+                part.names[name] = part.copies[name] = f"D{HEAD + array}[c - b]"
                 array += 1
+            elif shape == "bf16":
+                pointers.append(f"    uint16_t *A{array} = (uint16_t *){at} + r * cols; (void)A{array};")
+                part.names[name], part.copies[name] = f"B{array}", f"L{array}"
+                part.held.append(f"T L{array} = bf16(A{array}[c]); (void)L{array};")
             elif shape == "full":
                 pointers.append(f"    T *A{array} = (T *){at} + r * cols; (void)A{array};")
                 part.names[name], part.copies[name] = f"A{array}[c]", f"L{array}"
@@ -214,36 +221,9 @@ def _loop(parts: Sequence[_Part], store: bool) -> str:
         "T u = U[c]; const T g = G[c], w = W[c]; (void)g; (void)w;\n"
         f"{bodies}\n      OUT[c] = {'u' if store else 'w - u'};"
     )
-    packed, array = [], 0
-    for part in parts:
-        for _, shape in part.code.arrays:
-            if isinstance(shape, Packed):
-                packed.append((array, shape))
-                array += 1
-            array += 1
-    if not packed:
-        return f"    #pragma omp simd\n    for (long c = c0; c < c1; c++) {{ {inner} }}"
-    block = packed[0][1].block
-    before, after = [], []
-    for j, p in packed:
-        before.append(
-            f"      uint8_t *Q{j} = (uint8_t *)x[{HEAD + j}] + b;\n"
-            f"      float *S{j} = (float *)x[{HEAD + j + 1}] + b / {block};\n"
-            f"      T D{j}[{block}]; {{ const T scale = *S{j};\n      #pragma omp simd\n"
-            f"      for (int i = 0; i < n; i++) {{ const int q = Q{j}[i]; T y; {p.decode} D{j}[i] = y * scale; }} }}"
-        )
-        after.append(
-            f"      {{ T most = 0;\n      #pragma omp simd reduction(max : most)\n"
-            f"      for (int i = 0; i < n; i++) {{ const T a = fabs(D{j}[i]); most = a > most ? a : most; }}\n"
-            f"      *S{j} = (float)most; const T over = 1 / (most > (T)1.1754944e-38 ? most : (T)1.1754944e-38);\n"
-            f"      #pragma omp simd\n"
-            f"      for (int i = 0; i < n; i++) {{ const T y = D{j}[i] * over; int q; {p.encode}\n"
-            f"      Q{j}[i] = (uint8_t)q; }} }}"
-        )
-    return (
-        f"    for (long b = c0; b < c1; b += {block}) {{\n      const int n = c1 - b < {block} ? c1 - b : {block};\n"
-        + "\n".join(before)
-        + f"\n      #pragma omp simd\n      for (long c = b; c < b + n; c++) {{ {inner} }}\n"
-        + "\n".join(after)
-        + "\n    }"
+    found = [(j, shape) for part in parts for j, shape in part.arrays]
+    loads = "".join(f"T B{j} = bf16(A{j}[c]); " for j, shape in found if shape == "bf16")
+    stores = "".join(f" A{j}[c] = to_bf16(B{j});" for j, shape in found if shape == "bf16")
+    return packed.loop(
+        f"{loads}{inner}{stores}", [(HEAD + j, shape) for j, shape in found if isinstance(shape, Packed)]
     )

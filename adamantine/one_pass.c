@@ -13,6 +13,19 @@ static int omp_get_thread_num(void) { return 0; }
 static int omp_get_num_threads(void) { return 1; }
 #endif
 typedef @T@ T;
+
+static inline float bf16(uint16_t h) {
+  union { uint32_t i; float f; } v = { .i = (uint32_t)h << 16 };
+  return v.f;
+}
+
+/* To the nearest, halves to even; what is no number stays none. */
+static inline uint16_t to_bf16(float f) {
+  union { float f; uint32_t i; } v = { .f = f };
+  const uint32_t near = (v.i + 0x7fff + ((v.i >> 16) & 1)) >> 16;
+  return (uint16_t)((v.i & 0x7fffffff) > 0x7f800000 ? (v.i >> 16) | 64 : near);
+}
+
 enum { STRIDE = @STRIDE@, OUTS = @OUTS@, ROW_OUTS = @ROW_OUTS@, LEVELS = @LEVELS@ };
 
 static void sums(int level, const long *x, const double *num, long r0, long r1, double *sum, T *outs, T *rows_out) {

@@ -99,6 +99,10 @@ class Is:
 
     def __init__(self, *roles: str, tags: Tags | None = None) -> None:
         """Refuse what is no role."""
+        if not roles:
+            raise ValueError(
+                f'Is: no role is given; name some, as in Is("embedding", "head"), out of {", ".join(ROLES)}.'
+            )
         for role in roles:
             if role not in ROLES:
                 raise ValueError(f"Is: role {role!r} is unknown; give some of {', '.join(ROLES)}.")

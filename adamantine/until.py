@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from adamantine.live import Live, Moment
-from adamantine.part import Chain, Part, Route, State, common
+from adamantine.part import Chain, Part, State, common
 from adamantine.point import Point
+from adamantine.route import Route
 from adamantine.tree import Params
 
 

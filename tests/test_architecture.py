@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1] / "adamantine"
 LAYERS = [
     {"tree", "symmetry", "compiler"},
     {"point", "kernel", "live"},
-    {"part", "kernel_text"},
+    {"part", "packed"},
+    {"kernel_text", "route"},
     {"role", "one_pass", "until", "named_state", "sharded"},
     {"inplace", "tag_layers", "cohorts"},
     {"tag_probe"},

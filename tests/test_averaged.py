@@ -15,9 +15,9 @@ from adamantine.optim.prodigy import Prodigy
 from adamantine.optim.rate import rate
 from adamantine.optim.schedule import Warmup
 from adamantine.optim.schedule_free import ScheduleFree, schedule_free_sgd
-from adamantine.part import Route
 from adamantine.point import Point
 from adamantine.role import Is
+from adamantine.route import Route
 
 STEPS, PROBLEM = 20, Problem()
 SGD = Momentum(0.9) >> Lr(0.1)

@@ -172,3 +172,14 @@ def test_compiling_can_be_switched_off(here, capfd):
 def test_a_text_that_is_no_c_gives_none(here, capfd):
     assert compiler.library("no C at all") is None
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files here")
+def test_a_folder_that_others_can_write_is_not_loaded_from(tmp_path, monkeypatch):
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(OSError, match="written by others"):
+        compiler._own(shared)
+    assert compiler._own(own) == own
+    assert own.stat().st_mode & 0o077 == 0

@@ -21,9 +21,10 @@ from adamantine.optim.schedule import Constant
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.svd_basis import SvdBasis
 from adamantine.optim.torch_step import TorchStep
-from adamantine.part import Chain, Part, Route
+from adamantine.part import Chain, Part
 from adamantine.point import Point, stream
 from adamantine.role import Is, Tag, Tags, bind
+from adamantine.route import Route
 from adamantine.symmetry import GROUPS, holds
 from adamantine.until import Until
 

@@ -30,9 +30,10 @@ from adamantine.optim.sign import Sign
 from adamantine.optim.svd_basis import SvdBasis
 from adamantine.optim.two_sided import TwoSided
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Part, Route
+from adamantine.part import Part
 from adamantine.point import Point, stream
 from adamantine.role import Cut, Is, Tag, Tags, bind
+from adamantine.route import Route
 from adamantine.run import Checkpoint, Row, Run
 from adamantine.tasks.quadratic import Quadratic
 from adamantine.until import Until

@@ -12,8 +12,9 @@ from adamantine.optim.adam import adamw
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Momentum
 from adamantine.optim.sgd import sgd
-from adamantine.part import Chain, Part, Route
+from adamantine.part import Chain, Part
 from adamantine.point import Point, stream
+from adamantine.route import Route
 from adamantine.run import Checkpoint, Diverged, Row, Run, Trained
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tasks.images import Images

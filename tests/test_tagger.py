@@ -12,9 +12,9 @@ from test_module import fit, regression, squared
 from torch import nn
 
 from adamantine.optim.sgd import sgd
-from adamantine.part import Route
 from adamantine.point import stream
 from adamantine.role import Cut, Is, Tag, Tags, asks, bind
+from adamantine.route import Route
 from adamantine.run import Row, Run
 from adamantine.tag_table import print_table, questions, rows
 from adamantine.tagger import tag

@@ -11,9 +11,9 @@ from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.unfused import Cuts, Unfused
-from adamantine.part import Route
 from adamantine.point import Point, stream
 from adamantine.role import Cut, Is, Tag, Tags, bind
+from adamantine.route import Route
 
 SHAPES = {"qkv": (6, 8), "qkv.bias": (8,), "o": (4, 4), "experts": (3, 10, 6), "norm": (6,)}
 QKV = (Cut("query", 4, 2), Cut("key", 2, 1), Cut("value", 2, 1))

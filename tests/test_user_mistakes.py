@@ -15,6 +15,8 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Cosine
 from adamantine.optim.torch_step import TorchStep
 from adamantine.rated import rated
+from adamantine.role import Is
+from adamantine.route import Route
 from adamantine.until import Until
 
 
@@ -238,3 +240,12 @@ def test_a_torch_step_needs_no_closure_that_its_optimizer_can_do_without():
 def test_a_fraction_lies_between_nought_and_one(fraction):
     with pytest.raises(ValueError, match=r"Until: fraction = .* must lie in \[0, 1\]"):
         Until(fraction, Ema() >> Lr(0.1), Lr(0.1))
+
+
+def test_a_route_with_its_arguments_swapped_is_refused():
+    with pytest.raises(TypeError, match="give it first"):
+        Route(adamw(1e-3), Is("head"), adamw(1e-3))
+    with pytest.raises(TypeError, match="must be a Part"):
+        Route(Is("head"), adamw(1e-3), None)
+    with pytest.raises(ValueError, match="no role is given"):
+        Is()

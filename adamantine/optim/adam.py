@@ -10,8 +10,9 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms, Shape
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Chain, Part, Route
+from adamantine.part import Chain, Part
 from adamantine.role import Is
+from adamantine.route import Route
 
 BY_ROW = ("query", "key", "value", "output", "gate", "up", "down", "matrix", "embedding", "head")
 

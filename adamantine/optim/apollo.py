@@ -17,9 +17,10 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.times import Times
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Chain, Part, Route, State
+from adamantine.part import Chain, Part, State
 from adamantine.point import Point, stream
 from adamantine.role import HIDDEN, Is
+from adamantine.route import Route
 from adamantine.tree import Params
 
 Per = Literal["channel", "tensor"]

@@ -31,6 +31,9 @@ def dynamic_map(decades: int, signed: bool, dtype: torch.dtype, device: torch.de
     return torch.tensor(sorted(values), dtype=torch.float64).to(device, dtype)
 
 
+LINEAR = "q = (int)ceil(16 * y - (T)1.5); q = q < 0 ? 0 : q > 15 ? 15 : q;"  # to the nearest of 1/16 ... 16/16
+
+
 @lru_cache(maxsize=8)
 def dynamic_text(decades: int, signed: bool) -> tuple[str, str]:
     """C text from a byte `q` to its value `y` in `dynamic_map` and back to the nearest, by arithmetic alone.
@@ -152,8 +155,11 @@ class Int4:
         return dynamic_map(3, True, dtype, device) if self.signed else linear_map(16, dtype, device)
 
     @property
-    def packed(self) -> None:
-        """There is none: two numbers share a byte."""
+    def packed(self) -> Packed:
+        """The same as C text."""
+        if self.signed:
+            return Packed(self.block, *dynamic_text(3, True), bits=4)
+        return Packed(self.block, "y = (q + 1) * (T)0.0625;", LINEAR, bits=4)
 
     def encode(self, x: Tensor) -> State:
         """Indices, two a byte, and scales."""

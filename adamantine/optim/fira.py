@@ -8,8 +8,9 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Chain, Route
+from adamantine.part import Chain
 from adamantine.role import HIDDEN, Is
+from adamantine.route import Route
 
 
 def fira(

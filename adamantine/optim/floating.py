@@ -23,7 +23,7 @@ class Fp32:
 
     @property
     def packed(self) -> None:
-        """There is no C text for this yet."""
+        """There is none."""
 
     def encode(self, x: Tensor) -> State:
         """The rounded tensor."""
@@ -53,8 +53,9 @@ class Bf16:
         limits.whole(self, least=self.least)
 
     @property
-    def packed(self) -> None:
-        """There is no C text for this yet."""
+    def packed(self) -> str | None:
+        """The same as C text, without the error."""
+        return None if self.error else "bf16"
 
     def encode(self, x: Tensor) -> State:
         """The rounded tensor, and the error bytes where they are kept."""

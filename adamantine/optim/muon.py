@@ -7,8 +7,9 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.polar import Method, Orthogonalize, Precision, Shaping
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Part, Route
+from adamantine.part import Part
 from adamantine.role import HIDDEN, Is
+from adamantine.route import Route
 
 
 def muon(

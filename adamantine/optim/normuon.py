@@ -14,9 +14,10 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.polar import Method, Orthogonalize, Shaping, matrices
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Part, Route, State
+from adamantine.part import Part, State
 from adamantine.point import Point
 from adamantine.role import HIDDEN, Is, Tags
+from adamantine.route import Route
 from adamantine.tree import Params
 
 

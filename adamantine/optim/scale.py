@@ -10,9 +10,10 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import SYMMETRY, Rms, block_mean
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Part, Route, State
+from adamantine.part import Part, State
 from adamantine.point import Point
 from adamantine.role import Is
+from adamantine.route import Route
 from adamantine.tree import Params
 
 Block = Literal["row", "column", "tensor"]

@@ -15,9 +15,10 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import block_mean
 from adamantine.optim.times import Times
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Chain, Part, Route, State
+from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.role import HIDDEN, Is
+from adamantine.route import Route
 from adamantine.tree import Params
 
 Ball = Literal["sign", "row", "tensor"]

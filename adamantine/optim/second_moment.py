@@ -136,12 +136,15 @@ class Rms(Part):
         under = root(v, self.eps, (1 - self.beta**t) ** -0.5 if self.debias else 1.0)
         return {k: x / under[block_of(k, self.shape)] for k, x in u.items()}, (t, v)
 
-    def fused(self, s: State, p: Point) -> Fused | None:
-        """As `update`, but for a value shared by all tensors."""
-        if self.shape == "all":
-            return None
+    def fused(self, s: State, p: Point) -> Fused:
+        """As `update`; a value shared by all tensors is found first."""
         t = s[0] + 1
         numbers = (1 - self.beta, (1 - self.beta**t) ** -0.5 if self.debias else 1.0, self.eps or TINY)
+        if self.shape == "all":
+            lengths = torch.stack([torch.linalg.vector_norm(p.grad[k]) for k in p.w])
+            v = torch.lerp(s[1][""], lengths.square().sum() / size(p.w), numbers[0])
+            under = float(v.sqrt()) * numbers[1] + numbers[2]
+            return Fused(Code("u /= $under;", (), ("under",)), (), (under,), (t, {"": v}))
         return Fused(CODE[self.shape], (s[1],), numbers, (t, s[1]))
 
     @property

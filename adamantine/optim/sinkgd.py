@@ -13,9 +13,10 @@ from adamantine.optim.lr import Lr
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.times import Times
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Part, Route, State
+from adamantine.part import Part, State
 from adamantine.point import Point
 from adamantine.role import HIDDEN, Is
+from adamantine.route import Route
 from adamantine.tree import Params
 
 

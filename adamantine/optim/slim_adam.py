@@ -4,8 +4,9 @@ from adamantine.optim.adam import adamw
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Shape
 from adamantine.optim.unfused import Unfused
-from adamantine.part import Part, Route
+from adamantine.part import Part
 from adamantine.role import Is
+from adamantine.route import Route
 
 OVER_INPUTS = ("query", "key", "embedding", "position", "patch", "head")
 OVER_OUTPUTS = ("value", "output", "gate", "up", "down")

@@ -40,8 +40,8 @@ class Codec(Protocol):
         ...
 
     @property
-    def packed(self) -> Packed | None:
-        """The same as C text, where what is kept are bytes and a scale a block."""
+    def packed(self) -> Packed | str | None:
+        """The same as C text, where what is kept is one tensor of a shape that a kernel knows, or bytes and scales."""
         ...
 
 
@@ -134,6 +134,9 @@ class Stored(Part):
                 names.append((name, shape))
             elif packed is None or not all(coded):
                 return None
+            elif isinstance(packed, str):
+                arrays.append({k: x[3] for k, x in array.items()})
+                names.append((name, packed))
             else:
                 arrays += [{k: x[3][i] for k, x in array.items()} for i in (0, 1)]
                 names.append((name, packed))
