@@ -211,7 +211,7 @@ def kept(optimizer, part, w, count):
     held = sum(x.numel() * x.element_size() for _, x in tree.leaves(optimizer.state_dict()["state"])) / count
     declared = part.state_bytes(w) / count
     largest = max(x.numel() * x.element_size() for x in w.values())
-    differs = "" if abs(held - declared) < 0.005 * declared else f" (declared {declared:.2f})"
+    differs = "" if abs(held - declared) <= 0.005 * declared else f" (declared {declared:.2f})"
     return f"{held:.2f}{differs}", f"{peak.peak / largest:.2f}"
 
 
