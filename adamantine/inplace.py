@@ -4,7 +4,7 @@ Neighbouring parts that have C text run as one pass. Where it takes more than on
 in batches of tensors, so that a direction never takes more memory than the largest tensor.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +12,14 @@ import torch
 
 from adamantine import one_pass
 from adamantine.kernel import Fused
-from adamantine.named_state import keyed, owner
+from adamantine.named_state import keyed, only
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.route import Route
 from adamantine.tree import Params
 from adamantine.until import Until, switched
 
-Step = tuple[Part, State]
+Pass = tuple[list[Fused] | None, list[tuple[Part, State]]]  # the texts, and the parts they stand for
 
 
 @torch.no_grad()
@@ -39,39 +39,39 @@ def step(part: Part, w: Params, s: State, p: Point) -> State:
         inner, w, p = inside
         return step(inner, w, s, p)
     if isinstance(part, Until):
-        stage, inner = switched(part, s, {k: p.w[k] for k in w}, p)
+        stage, inner = switched(part, s, w, p)
         return stage, step(part.part_in_charge(stage), w, inner, p)
     parts, states = (part.parts, s) if isinstance(part, Chain) else ((part,), (s,))
     # A switch is made for all tensors at once: batches of them can then put their states in place.
-    states = tuple(switched(x, sx, {k: p.w[k] for k in w}, p) for x, sx in zip(parts, states, strict=True))
+    states = tuple(switched(x, sx, w, p) for x, sx in zip(parts, states, strict=True))
     p = _seen(w, p) if len(p.w) > len(w) else p
-    new = states
-    for batch in _batches(parts, w, states, p) if part.local else [w]:
-        if len(batch) == len(w):
-            new = _through(parts, w, states, p)
-        else:
-            after = _through(parts, batch, _only(states, batch, w), _seen(batch, p))
+    runs = _runs(parts, states, p)
+    batches = [w] if not part.local or _one(runs) else _batches(parts, w, states, p)
+    if len(batches) == 1:
+        new = _through(runs, w, p)
+    else:
+        new = states
+        for batch in batches:
+            q = _seen(batch, p)
+            after = _through(_runs(parts, only(states, batch, w, copies=False), q), batch, q)
             new = _merged(states, new, after, w)
     return new if isinstance(part, Chain) else new[0]
 
 
-def _in_one(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: Point) -> bool:
-    """Whether the parts make one pass, which needs no memory for a direction."""
-    runs = _runs(parts, states, p)
+def _one(runs: Sequence[Pass]) -> bool:
+    """Whether it is one pass, which needs no memory for a direction."""
     return len(runs) == 1 and runs[0][0] is not None
 
 
 def _batches(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: Point) -> list[Params]:
     """The tensors by kind; kinds that one pass does not step, in groups no larger than the largest tensor."""
-    if _in_one(parts, w, states, p):
-        return [w]
     kinds: dict[Any, Params] = {}
     for k, x in w.items():
         kinds.setdefault(tuple(part.kind(x) for part in parts), {})[k] = x
     most = max(x.numel() for x in w.values())
     out: list[Params] = []
     for same in kinds.values():
-        if len(kinds) > 1 and _in_one(parts, same, _only(states, same, w), _seen(same, p)):
+        if len(kinds) > 1 and _one(_runs(parts, only(states, same, w, copies=False), _seen(same, p))):
             out.append(same)
             continue
         room = -1
@@ -84,9 +84,9 @@ def _batches(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: P
     return out
 
 
-def _runs(parts: tuple[Part, ...], states: tuple[State, ...], p: Point) -> list[tuple[list[Fused] | None, list[Step]]]:
+def _runs(parts: tuple[Part, ...], states: tuple[State, ...], p: Point) -> list[Pass]:
     """Neighbours that make one pass, with their texts; parts without one stand alone."""
-    out: list[tuple[list[Fused] | None, list[Step]]] = []
+    out: list[Pass] = []
     for x, sx in zip(parts, states, strict=True):
         f = x.fused(sx, p)
         last = out[-1][0] if out else None
@@ -102,12 +102,11 @@ def _seen(w: Params, p: Point) -> Point:
     return replace(p.given({k: p.grad[k] for k in w}, w), u=None, s=None)
 
 
-def _through(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: Point) -> tuple[State, ...]:
-    """Pass the gradient through the parts, as few passes as there can be, and subtract what comes out."""
+def _through(runs: Sequence[Pass], w: Params, p: Point) -> tuple[State, ...]:
+    """Pass the gradient through the parts and subtract what comes out."""
     g = p.grad
     u, new = g, []
     plain = all(one_pass.plain(x) and one_pass.plain(g[k]) and g[k].dtype == x.dtype for k, x in w.items())
-    runs = _runs(parts, states, p)
     for i, (texts, run) in enumerate(runs):
         if texts is not None and plain:
             last = i == len(runs) - 1
@@ -126,15 +125,6 @@ def _through(parts: tuple[Part, ...], w: Params, states: tuple[State, ...], p: P
     for k, x in w.items():
         x.sub_(u[k])
     return tuple(new)
-
-
-def _only(s: Any, names: Collection[str], w: Params) -> Any:
-    """The state of some tensors: of dicts that are keyed by parameters, what stands under `names`."""
-    if isinstance(s, dict):
-        if keyed(s, w):
-            return {k: x for k, x in s.items() if owner(k, w) in names}
-        return {k: _only(x, names, w) for k, x in s.items()}
-    return type(s)(_only(x, names, w) for x in s) if isinstance(s, (tuple, list)) else s
 
 
 def _merged(before: Any, now: Any, after: Any, w: Params) -> Any:

@@ -25,15 +25,15 @@ def keyed(s: State, names: Collection[str]) -> bool:
     return isinstance(s, dict) and all(owner(k, names) is not None for k in s)
 
 
-def only(s: State, keep: Collection[str], names: Collection[str]) -> State:
-    """The state of the parameters `keep` out of `names`, with shared tensors copied."""
+def only(s: State, keep: Collection[str], names: Collection[str], copies: bool = True) -> State:
+    """The state of the parameters `keep` out of `names`; with `copies`, shared tensors are copied."""
     if isinstance(s, dict):
         if keyed(s, names):
             return {k: x for k, x in s.items() if owner(k, names) in keep}
-        return {k: only(x, keep, names) for k, x in s.items()}
+        return {k: only(x, keep, names, copies) for k, x in s.items()}
     if isinstance(s, (tuple, list)):
-        return type(s)(only(x, keep, names) for x in s)
-    return s.clone() if isinstance(s, Tensor) else s
+        return type(s)(only(x, keep, names, copies) for x in s)
+    return s.clone() if copies and isinstance(s, Tensor) else s
 
 
 def split(s: State, names: Collection[str]) -> dict[str, State]:
