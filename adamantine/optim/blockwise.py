@@ -80,23 +80,35 @@ def linear_map(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return (torch.arange(1, size + 1, dtype=torch.float64) / size).to(device, dtype)
 
 
-def numbered(x: Tensor, block: int, table: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the nearest value of `table` for each number of `x` over the largest magnitude of its block.
+def relative(x: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """`x` over the largest magnitude of its block, `[blocks, block]`, and the magnitudes, float32 `[blocks]`.
 
-    Indices are bytes `[n]`, the magnitudes float32 `[ceil(n / block)]`, blocks cut from `x` flattened.
+    Blocks are cut from `x` flattened, the last one filled up with zeros.
     """
     flat = x.reshape(-1)
     blocks = F.pad(flat, (0, -len(flat) % block)).view(-1, block)
     scale = blocks.abs().amax(1).float()
-    relative = blocks / scale.to(x.dtype).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
-    index = torch.bucketize(relative.contiguous(), (table[1:] + table[:-1]) / 2)
-    return index.view(-1)[: len(flat)].to(torch.uint8), scale
+    return blocks / scale.to(x.dtype).clamp_min(torch.finfo(torch.float32).tiny)[:, None], scale
+
+
+def absolute(y: Tensor, scale: Tensor, block: int, like: Tensor) -> Tensor:
+    """Inverse of `relative`, from numbers `[n]`: a tensor of the shape and type of `like`."""
+    return (y * scale.to(like.dtype).repeat_interleave(block)[: len(y)]).view(like.shape)
+
+
+def numbered(x: Tensor, block: int, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the nearest value of `table` for each number of `x` over the largest magnitude of its block.
+
+    Indices are bytes `[n]`, the magnitudes those of `relative`.
+    """
+    y, scale = relative(x, block)
+    index = torch.bucketize(y.contiguous(), (table[1:] + table[:-1]) / 2)
+    return index.view(-1)[: x.numel()].to(torch.uint8), scale
 
 
 def valued(index: Tensor, scale: Tensor, block: int, table: Tensor, like: Tensor) -> Tensor:
     """Inverse of `numbered`, up to the nearest: a tensor of the shape of `like`."""
-    each = scale.to(like.dtype).repeat_interleave(block)[: len(index)]
-    return (table[index.long()] * each).view(like.shape)
+    return absolute(table[index.long()], scale, block, like)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ Unlike the table of `Int8` it is arithmetic alone, a few operations a number, wh
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from adamantine.kernel import Packed
 from adamantine.optim import limits
+from adamantine.optim.blockwise import absolute, relative
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
@@ -49,14 +49,11 @@ class Companded8:
 
     def encode(self, x: Tensor) -> State:
         """Bytes `[n]` and scales `[ceil(n / block)]`, blocks cut from `x` flattened."""
-        flat = x.reshape(-1)
-        blocks = F.pad(flat, (0, -len(flat) % self.block)).view(-1, self.block)
-        scale = blocks.abs().amax(1).float()
-        y = blocks / scale.to(x.dtype).clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+        y, scale = relative(x, self.block)
         code = 254 * y / (1 + y.abs()) if self.signed else 255 * y.sqrt()
         code = torch.where(code < 0, code - 0.5, code + 0.5).trunc()  # halves away from zero
         code = code + 128 if self.signed else torch.where(y > 0, code.clamp_min(1), 0)
-        return code.view(-1)[: len(flat)].to(torch.uint8), scale
+        return code.view(-1)[: x.numel()].to(torch.uint8), scale
 
     def decode(self, s: State, like: Tensor) -> Tensor:
         """A tensor of the shape and type of `like`."""
@@ -64,7 +61,7 @@ class Companded8:
         code = index.to(like.dtype)
         d = (code - 128) / 127 if self.signed else code / 255
         y = d / (2 - d.abs()) if self.signed else d.square()
-        return (y * scale.to(like.dtype).repeat_interleave(self.block)[: len(index)]).view(like.shape)
+        return absolute(y, scale, self.block, like)
 
     def size_bytes(self, like: Tensor) -> int:
         """Bytes of what `encode` gives for such a tensor."""
