@@ -12,6 +12,7 @@ from torch import Tensor
 from adamantine.kernel import Fused
 from adamantine.live import Live, Moment
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
 
@@ -69,6 +70,13 @@ class Part:
     def renew(self, s: State, p: Point) -> State:
         """The objective has changed (new rollout, new target network): what becomes of the state."""
         return s
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """How the part, in the state `s` that it has after the step at `p`, answers a small change of the gradient.
+
+        None where no such answer is linear: signs, polar factors, masks.
+        """
+        return None
 
     def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
         """What the state holds of averages, whatever way it keeps them, for another part to go on from."""
@@ -135,6 +143,14 @@ class Chain(Part):
     def renew(self, s: State, p: Point) -> State:
         """Renew every part."""
         return tuple(x.renew(sx, p) for x, sx in zip(self.parts, s, strict=True))
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """Every part's, one after another."""
+        out: Response | None = response(p.w)
+        for x, sx in zip(self.parts, s, strict=True):
+            own = x.response(sx, p)
+            out = None if own is None or out is None else out.then(own)
+        return out
 
     @property
     def units(self) -> tuple[str, ...]:

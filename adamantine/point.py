@@ -7,7 +7,7 @@ Symbols: `w` weights, `g` gradient, `u` update, `s` optimizer state, `p` point.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
-from adamantine.tree import Params
+from adamantine.pieces import pieces
+from adamantine.tree import Params, place
 
 Batch = Any
 Draw = Callable[[Params], Batch]
@@ -28,7 +29,9 @@ class Task(Protocol):
 
     Optional: `splits = False` where the loss of one example depends on the others in the batch
     (BatchNorm in training); `fingerprint() -> str` where the data are not determined by the fields;
-    `samples(w) -> dict[str, Tensor]` of images `[N, H, W]` in [0, 1] that a report can show.
+    `samples(w) -> dict[str, Tensor]` of images `[N, H, W]` in [0, 1] that a report can show;
+    `outputs_and_losses(w, batch)`, what the network says and the losses computed from nothing but that, in one graph,
+    for products with the generalized Gauss-Newton matrix.
     """
 
     def init(self, rng: torch.Generator) -> Params:
@@ -62,9 +65,10 @@ def stream(seed: int | str, name: str, device: torch.device | str = "cpu") -> to
 class Point:
     """Weights `w` and a batch, at `step` of `steps` of training `task`.
 
-    `u` and `s` are the update about to be applied and the optimizer's state, once they are known.
-    `cost` counts oracle calls (`grad`, `hvp`, `each_grad`); `notes` is carried from one measured point
-    to the next, so that a probe can start from what it found before.
+    `u` and `s` are the update about to be applied and the optimizer's state after it, once they are known, and
+    `optimizer` whose they are: what can be asked for its `response(s, p)` and its `moments(s, w)`.
+    `cost` counts oracle calls (`loss`, `grad`, `hvp`, `ggn`, `each_grad`, `each_norm`, `each_gram`, `each_dot`);
+    `notes` is carried from one measured point to the next, so that a probe can start from what it found before.
     """
 
     task: Task
@@ -75,14 +79,21 @@ class Point:
     seed: int | str = 0
     u: Params | None = None
     s: Any = None
+    optimizer: Any = field(default=None, repr=False, compare=False)
     cost: Counter = field(default_factory=Counter, repr=False, compare=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def loss(self) -> Tensor:
-        """Mean loss over the batch, a scalar without history."""
-        return self._value_grad()[0]
+        """Mean loss over the batch, a scalar without history; only a forward pass, unless the gradient is known."""
+        if "value_grad" in self.memo:
+            return self.memo["value_grad"][0]
+        if "value" not in self.memo:
+            self.cost["loss"] += 1
+            with torch.no_grad():
+                self.memo["value"] = torch.cat([self.task.losses(self.w, b) for b in pieces(self.batch)]).mean()
+        return self.memo["value"]
 
     @property
     def grad(self) -> Params:
@@ -93,10 +104,15 @@ class Point:
         if "value_grad" not in self.memo:
             self.cost["grad"] += 1
             w = {k: x.detach().requires_grad_() for k, x in self.w.items()}
-            with torch.enable_grad():  # an optimizer's step is often taken where gradients are off
-                value = self.task.losses(w, self.batch).mean()
-            grads = torch.autograd.grad(value, list(w.values()), allow_unused=True)
-            self.memo["value_grad"] = value.detach(), _filled(w, grads)
+            total, count, grads = torch.zeros(()), 0, None
+            for batch in pieces(self.batch):
+                with torch.enable_grad():  # an optimizer's step is often taken where gradients are off
+                    losses = self.task.losses(w, batch)
+                    value = losses.sum()
+                found = _filled(w, torch.autograd.grad(value, list(w.values()), allow_unused=True))
+                grads = found if grads is None else {k: x.add_(found[k]) for k, x in grads.items()}
+                total, count = value.detach() + total.to(value), count + len(losses)
+            self.memo["value_grad"] = total / count, {k: x.div_(count) for k, x in (grads or {}).items()}
         return self.memo["value_grad"]
 
     def hvp(self, v: Params) -> Params:
@@ -159,6 +175,34 @@ class Point:
                 "example; switch dropout off, or draw masks from seeds that travel with the batch."
             ) from error
 
+    def ggn_vp(self, v: Params) -> Params:
+        """Product with the generalized Gauss-Newton matrix `J' H_l J`, `J` of the outputs, `H_l` of the loss in them."""
+        raise NotImplementedError
+
+    def each_grad_norm(self) -> dict[str, Tensor]:
+        """Euclidean norm of every example's gradient, `[B]`, tensor by tensor."""
+        return {k: x.flatten(1).norm(dim=1) for k, x in self.each_grad().items()}
+
+    def each_gram(self) -> Tensor:
+        """Inner products of the gradients of all pairs of examples, `[B, B]`."""
+        return torch.stack([x.flatten(1) @ x.flatten(1).T for x in self.each_grad().values()]).sum(0)
+
+    def only(self, names: Iterable[str]) -> "Point":
+        """The same point as a function of the tensors `names` alone, while the others stand still."""
+        kept = list(names)
+        unknown = [k for k in kept if k not in self.w]
+        if unknown or not kept:
+            raise ValueError(f"Point.only: there is no tensor {unknown or kept}; choose among {', '.join(self.w)}.")
+        still = {k: x for k, x in self.w.items() if k not in kept}
+        u = None if self.u is None else {k: self.u[k] for k in kept}
+        return replace(self, task=_Restricted(self.task, still), w={k: self.w[k] for k in kept}, u=u, memo={})
+
+    def fresh(self, name: str) -> "Point":
+        """The same weights on a batch drawn independently of this one, by the task, for this purpose and step."""
+        like = next(iter(self.w.values()))
+        batch = self.task.source(self.rng(f"fresh/{name}"))(self.w)
+        return self.on(place(batch, like.device, like.dtype))
+
     def at(self, w: Params) -> "Point":
         """The same batch, seen from other weights."""
         return replace(self, w=w, u=None, s=None, memo={})
@@ -175,13 +219,27 @@ class Point:
         memo = {"value_grad": _Standing(self, grad)}
         return replace(self, w=self.w if w is None else w, memo=memo)
 
-    def after(self, u: Params, s: Any) -> "Point":
+    def after(self, u: Params, s: Any, optimizer: Any = None) -> "Point":
         """The same point, once the optimizer has answered with the update `u` and its state `s`."""
-        return replace(self, u=u, s=s)
+        return replace(self, u=u, s=s, optimizer=optimizer)
 
     def rng(self, name: str) -> torch.Generator:
         """Randomness that depends on the run's seed, the step and the purpose, and on nothing else."""
         return stream(self.seed, f"{name}/{self.step}")
+
+
+class _Restricted:
+    """A task whose other tensors stand still."""
+
+    def __init__(self, task: Task, still: Params) -> None:
+        self.task, self.still = task, still
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def losses(self, w: Params, batch: Batch) -> Tensor:
+        """The task's, at all of its tensors."""
+        return self.task.losses({**self.still, **w}, batch)
 
 
 class _Standing:

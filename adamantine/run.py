@@ -136,7 +136,7 @@ class Run:
             if step % self.every == 0 or step == self.steps - 1:
                 yield Row(step, "loss", window[0] / window[1])
                 window = 0.0, 0
-                yield from _measure(self.probes, p.after(u, s))
+                yield from _measure(self.probes, p.after(u, s, optimizer))
             if self.score_every and step and step % self.score_every == 0:
                 yield from _score(self.task, optimizer.read(w, s), step)
             w = tree.add(w, u, -1.0)

@@ -70,5 +70,6 @@ def place(x: Any, device: torch.device | str, dtype: torch.dtype | None = None) 
     if isinstance(x, dict):
         return {k: place(y, device, dtype) for k, y in x.items()}
     if isinstance(x, (tuple, list)):
-        return type(x)(place(y, device, dtype) for y in x)
+        placed = [place(y, device, dtype) for y in x]
+        return type(x)(*placed) if hasattr(x, "_fields") else type(x)(placed)
     return x

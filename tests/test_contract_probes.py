@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -53,7 +54,7 @@ def point(spectrum="convex", basis="random", seed=0):
 
 def stepped(p):
     optimizer = Ema() >> Rms() >> Lr(0.01)
-    return p.after(*optimizer.update(p.grad, optimizer.init(p.w), p))
+    return p.after(*optimizer.update(p.grad, optimizer.init(p.w), p), optimizer)
 
 
 class Lost:
@@ -197,6 +198,24 @@ def test_is_a_documented_value(kind):
     assert len(inspect.getdoc(kind)) > 80
     entry = next(e for which in ("probes", "assumptions") for e in entries(which) if e.name == kind.__name__)
     assert entry.source, f"{kind.__name__} names no source"
+
+
+def base(key):
+    """The name without tensor and error."""
+    return key.partition("/")[0].removesuffix("_error")
+
+
+@pytest.mark.parametrize("kind", PROBES, ids=name)
+def test_a_probe_tells_its_units_its_cost_and_when_it_misleads(kind):
+    probe, p = kind(), point()
+    found = called(probe, p)
+    assert {base(k) for k in found} == set(probe.units), "units name what is measured, and nothing else"
+    assert all(probe.units.values())
+    assert probe.caveat.endswith(".")
+    clean = dataclasses.replace(p, memo={}, cost=Counter())
+    called(probe, clean)
+    asked = {k: n for k, n in clean.cost.items() if n > probe.cost.get(k, 0)}
+    assert not asked, f"{kind.__name__} asks {asked} and declares {probe.cost}"
 
 
 @pytest.mark.parametrize("kind", ASSUMPTIONS, ids=name)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from adamantine.point import Point
-from adamantine.probes.sharpness import lanczos
+from adamantine.solvers.lanczos import lanczos
+from adamantine.solvers.operator import hessian
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Smoothness:
 
     def __call__(self, p: Point) -> dict[str, float]:
         """`smoothness` and `smoothness_error`."""
-        found = lanczos(p, self.products)
+        found = lanczos(hessian(p), self.products, p.rng("lanczos"))
         i = int(found.values.abs().argmax())
         return {"smoothness": abs(float(found.values[i])), "smoothness_error": float(found.errors[i])}
 

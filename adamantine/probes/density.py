@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,6 +17,10 @@ class GradientDensity:
     `2 / pi` for a Gaussian vector, and so in coordinates rotated at random; minibatch noise pulls it there too, so
     that small batches hide structure. No cost beyond the gradient. NaN for a gradient of zero.
     """
+
+    units: ClassVar[dict[str, str]] = {"GradientDensity": "|g|_1^2 / (d |g|_2^2), between 1/d and 1"}
+    caveat: ClassVar[str] = "Minibatch noise pulls it to 2 / pi, whatever the full gradient's is."
+    cost: ClassVar[dict[str, int]] = {"grad": 1}
 
     def __call__(self, p: Point) -> float:
         """The density of the batch's gradient."""

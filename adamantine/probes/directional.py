@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,13 @@ class DirectionalSharpness:
     and update come from one batch, which raises both above what a fresh batch would show. Raises ValueError where the
     point knows no update.
     """
+
+    units: ClassVar[dict[str, str]] = {
+        "directional_sharpness": "u' H u / |u|^2; loss / weight^2",
+        "gain": "largest decrease of the quadratic model along the update; loss",
+    }
+    caveat: ClassVar[str] = "Curvature and update come from one batch, which raises both."
+    cost: ClassVar[dict[str, int]] = {"grad": 1, "hvp": 1}
 
     def __call__(self, p: Point) -> dict[str, float]:
         """`directional_sharpness` and `gain`."""

@@ -7,7 +7,7 @@ block. The method of rotating coordinates is that of Maes, Zhang et al. (arXiv:2
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +35,13 @@ class MomentFlatness:
     scope: str = "all"
     beta: float = 0.999
     clip: float | None = None
+
+    units: ClassVar[dict[str, str]] = {
+        "variance": "variance of the second moment over its squared mean, within blocks",
+        "predicted_variance": "the same after a random rotation of each block",
+    }
+    caveat: ClassVar[str] = "The prediction is some per cent low where few measured gradients fit the average's memory."
+    cost: ClassVar[dict[str, int]] = {"grad": 1}
 
     def __call__(self, p: Point) -> dict[str, float]:
         """Both variances; the prediction is NaN before the fourth measured point."""
