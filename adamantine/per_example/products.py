@@ -1,0 +1,198 @@
+"""Norms and inner products of the examples' gradients of one parameter, from its terms.
+
+With `T` tokens an example, a matrix `[m, n]` has a gradient `R' C` of `T m n` multiplications, and a squared norm
+`sum of (R R') (C C')`, entry by entry, of `T^2 (m + n)` (Goodfellow, arXiv:1510.01799; Li et al., arXiv:2110.05679):
+whichever is less is done, a few examples at a time.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from adamantine.per_example.terms import Lookup, Outer, Term
+
+CHUNK = 1 << 18  # numbers at a time, so that they stay in the cache of a core
+KEPT = 1 << 27  # numbers that may be held at once for inner products
+# A gradient that is there anyway gives the sum over examples too, which an autograd pass then need not.
+FAVOUR = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """All terms of a parameter of `shape`, and the way back from each to it (None where a term has its shape).
+
+    `moved` says that there is a single term, whose entries are the parameter's, in another order.
+    """
+
+    terms: tuple[Term, ...]
+    backs: tuple[Callable[[Tensor], Tensor] | None, ...]
+    shape: tuple[int, ...]
+    examples: int
+    like: Tensor
+    moved: bool = False
+
+    def each(self, part: slice) -> Tensor:
+        """The gradients of some examples, `[b, *shape]`."""
+        total = None
+        for term, back in zip(self.terms, self.backs, strict=True):
+            found = term.each(part)
+            found = found.reshape(-1, *self.shape) if back is None else back(found)
+            total = found if total is None else total + found
+        if total is None:
+            count = len(range(*part.indices(self.examples)))
+            return self.like.new_zeros(count, *self.shape)
+        return total
+
+    @property
+    def plain(self) -> bool:
+        """Whether every term has the parameter's shape."""
+        return all(back is None for back in self.backs)
+
+    def total(self) -> Tensor:
+        """Their sum over all examples."""
+        if not self.terms or not self.plain:
+            return self.each(slice(None)).sum(0)
+        return torch.stack([x.total().reshape(self.shape) for x in self.terms]).sum(0)
+
+    def chunks(self) -> Iterator[slice]:
+        """Parts of the examples that are done at once."""
+        largest = max([1, self.like.numel(), *(math.prod(x.shape) for x in self.terms)])
+        many = max(1, (CHUNK if self.plain else KEPT // 8) // largest)
+        return (slice(i, min(i + many, self.examples)) for i in range(0, self.examples, many))
+
+
+def factors(terms: Sequence[Term]) -> bool:
+    """Whether all terms are products or lookups, whose inner products need no gradients."""
+    return bool(terms) and all(isinstance(x, (Outer, Lookup)) for x in terms)
+
+
+def tokens(terms: Sequence[Term]) -> int:
+    """`T`, over all terms."""
+    return sum(
+        x.rows.shape[1] if isinstance(x, Outer) else x.ids.shape[1] for x in terms if isinstance(x, (Outer, Lookup))
+    )
+
+
+def squares(g: Gathered, total: bool) -> tuple[Tensor, Tensor | None]:
+    """Squared norms `[B]` and, where `total`, the sum of the gradients over examples."""
+    if not g.terms:
+        return g.like.new_zeros(g.examples), torch.zeros_like(g.like) if total else None
+    if g.moved and not total:
+        g = replace(g, backs=(None,), shape=g.terms[0].shape)
+    if g.plain and factors(g.terms) and not spreads(g, total):
+        return _ghost_squares(g), g.total() if total else None
+    found, summed = [], None
+    for part in g.chunks():
+        grads = g.each(part)
+        found.append(torch.linalg.vector_norm(grads.flatten(1), dim=1).square())
+        if total:
+            here = grads.sum(0)
+            summed = here if summed is None else summed.add_(here)
+    return torch.cat(found), summed
+
+
+def spreads(g: Gathered, total: bool) -> bool:
+    """Whether the gradients of single examples are worth having for their norms; they give the `total` too."""
+    t, width = tokens(g.terms), max(_width(x) for x in g.terms)
+    if t == 1:
+        return False
+    if any(isinstance(x, Lookup) for x in g.terms):
+        outer = sum(x.rows.shape[1] for x in g.terms if isinstance(x, Outer))
+        return t * t * width > (outer + 4) * g.like.numel()
+    return t * width > (FAVOUR if total else 1) * g.like.numel()
+
+
+def _ghost_squares(g: Gathered) -> Tensor:
+    if len(g.terms) == 1 and isinstance(g.terms[0], Outer) and g.terms[0].rows.shape[1] == 1:
+        return g.terms[0].rows.square().sum((1, 2)) * g.terms[0].cols.square().sum((1, 2))
+    total = g.like.new_zeros(g.examples)
+    for i, a in enumerate(g.terms):
+        for b in g.terms[i:]:
+            both = (_rows(a, b) * _cols(a, b)).sum((1, 2))
+            total = total + (both if a is b else 2 * both)
+    return total.clamp_min(0)
+
+
+def _rows(a: Term, b: Term) -> Tensor:
+    """Inner products of the row factors of two terms, `[B, Ta, Tb]`."""
+    if isinstance(a, Lookup) and isinstance(b, Lookup):
+        return (a.ids[:, :, None] == b.ids[:, None, :]).to(a.cols.dtype)
+    if isinstance(a, Lookup) and isinstance(b, Outer):
+        index = a.ids[:, None, :].expand(-1, b.rows.shape[1], -1)
+        return b.rows.expand(len(index), -1, -1).gather(2, index).transpose(1, 2)
+    if isinstance(b, Lookup):
+        return _rows(b, a).transpose(1, 2)
+    assert isinstance(a, Outer)
+    assert isinstance(b, Outer)
+    return a.rows @ b.rows.transpose(1, 2)
+
+
+def _cols(a: Term, b: Term) -> Tensor:
+    assert isinstance(a, (Outer, Lookup))
+    assert isinstance(b, (Outer, Lookup))
+    return a.cols @ b.cols.transpose(1, 2)
+
+
+def gram(g: Gathered) -> Tensor:
+    """Inner products of all pairs of examples, `[B, B]`."""
+    b = g.examples
+    if not g.terms:
+        return g.like.new_zeros(b, b)
+    if g.moved:
+        g = replace(g, backs=(None,), shape=g.terms[0].shape)
+    n = g.like.numel()
+    if g.plain and factors(g.terms):
+        t, width = tokens(g.terms), sum(_width(x) for x in g.terms) / len(g.terms)
+        if t == 1 or b * n > KEPT or b * t * t * width < t * n + b * n:
+            return _ghost_gram(g)
+    if b * n <= KEPT:
+        flat = g.each(slice(None)).flatten(1)
+        return flat @ flat.T
+    out, parts = g.like.new_zeros(b, b), [*g.chunks()]
+    for i, here in enumerate(parts):
+        left = g.each(here).flatten(1)
+        for there in parts[i:]:
+            out[here, there] = left @ g.each(there).flatten(1).T
+            out[there, here] = out[here, there].T
+    return out
+
+
+def _width(x: Term) -> int:
+    return (
+        x.rows.shape[2] + x.cols.shape[2] if isinstance(x, Outer) else x.cols.shape[2] if isinstance(x, Lookup) else 0
+    )
+
+
+def _ghost_gram(g: Gathered) -> Tensor:
+    if len(g.terms) == 1 and isinstance(g.terms[0], Outer) and g.terms[0].rows.shape[1] == 1:
+        rows, cols = g.terms[0].rows[:, 0], g.terms[0].cols[:, 0]
+        return (rows @ rows.T) * (cols @ cols.T)
+    out = []
+    for i in range(g.examples):
+        row = g.like.new_zeros(g.examples)
+        for a in g.terms:
+            one = _one(a, i)
+            for b in g.terms:
+                row = row + (_rows(_alike(one, b), b) * _cols(_alike(one, b), b)).sum((1, 2))
+        out.append(row)
+    return torch.stack(out)
+
+
+def _one(x: Term, i: int) -> Term:
+    if isinstance(x, Outer):
+        return Outer(x.rows[i : i + 1], x.cols[i : i + 1], x.shape)
+    assert isinstance(x, Lookup)
+    return Lookup(x.ids[i : i + 1], x.cols[i : i + 1], x.shape)
+
+
+def _alike(one: Term, other: Term) -> Term:
+    """One example's term beside as many as the other has, without copies."""
+    assert isinstance(other, (Outer, Lookup))
+    b = len(other.cols)
+    if isinstance(one, Outer):
+        return Outer(one.rows.expand(b, -1, -1), one.cols.expand(b, -1, -1), one.shape)
+    assert isinstance(one, Lookup)
+    return Lookup(one.ids.expand(b, -1), one.cols.expand(b, -1, -1), one.shape)
