@@ -1,0 +1,240 @@
+"""Curvature probes: closed forms on quadratics with noise, errors that are standard errors, and where a line ends."""
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from adamantine import tree
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Ema
+from adamantine.optim.second_moment import Rms
+from adamantine.point import Point, stream
+from adamantine.probes.batch_sharpness import BatchSharpness
+from adamantine.probes.directional import DirectionalSharpness
+from adamantine.probes.loss_along_update import LossAlongUpdate
+from adamantine.tasks.quadratic import Quadratic
+
+SPECTRUM = (3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Least squares on Gaussian inputs: each batch has a gradient and a Hessian of its own."""
+
+    dim: int = 6
+    batch: int = 8
+    noise: float = 0.5
+
+    def source(self, rng):
+        return lambda w: self.draw(rng, self.batch)
+
+    def draw(self, rng, n):
+        x = torch.randn(n, self.dim, generator=rng, dtype=torch.float64) / torch.arange(1, self.dim + 1).sqrt()
+        return x, self.noise * torch.randn(n, generator=rng, dtype=torch.float64)
+
+    def losses(self, w, batch):
+        x, y = batch
+        return (x @ w["w"] - y).square() / 2
+
+
+@dataclass(frozen=True)
+class Line:
+    """A function of one number."""
+
+    f: object
+
+    def losses(self, w, batch):
+        return self.f(w["x"]).reshape(1)
+
+
+def at(task, seed=0, step=0):
+    """A point with the update that Adam's first step takes from there."""
+    w = tree.place(task.init(stream(0, "init")), "cpu", torch.float64)
+    p = Point(task, w, tree.place(task.source(stream(seed, "data"))(w), "cpu", torch.float64), step, seed=seed)
+    optimizer = Ema() >> Rms() >> Lr(0.01)
+    return p.after(*optimizer.update(p.grad, optimizer.init(w), p), optimizer)
+
+
+def calibrated(values, errors, truth, low=0.85, high=1.15):
+    """The mean of repetitions is the truth, and the stated error is their standard deviation."""
+    x, e = (torch.tensor(v, dtype=torch.float64) for v in (values, errors))
+    assert abs(float(x.mean()) - truth) < 3.5 * float(x.std()) / len(x) ** 0.5, (float(x.mean()), truth)
+    assert low < float(e.square().mean().sqrt() / x.std()) < high
+
+
+# --- batch sharpness ------------------------------------------------------------------------------------------
+
+
+def test_batch_sharpness_is_the_mean_over_batches_of_their_own_curvature():
+    task, n = Regression(), 4000
+    w = {"w": torch.ones(task.dim, dtype=torch.float64)}
+    x, y = task.draw(stream(0, "all"), n * task.batch)
+    x, y = x.view(n, task.batch, -1), y.view(n, task.batch)
+    g = torch.einsum("nbd,nb->nd", x, x @ w["w"] - y) / task.batch
+    curved = (torch.einsum("nbd,nd->nb", x, g).square().sum(1) / task.batch) / g.square().sum(1)
+    found = []
+    for seed in range(250):
+        own = task.source(stream(seed, "data"))(w)
+        found.append(BatchSharpness(4)(Point(task, w, own, seed=seed)))
+    values, errors = ([f[k] for f in found] for k in ("batch_sharpness", "batch_sharpness_error"))
+    calibrated(values, errors, float(curved.mean()))
+    g_all = (x @ w["w"] - y).flatten() @ x.flatten(0, 1) / y.numel()
+    whole = float((x.flatten(0, 1) @ g_all).square().mean() / g_all.square().sum())
+    assert float(curved.mean()) > 1.2 * whole, "a batch's gradient leans to where its own curvature is large"
+
+
+def test_batch_sharpness_asks_as_many_batches_as_it_says():
+    task = Regression()
+    w = {"w": torch.ones(task.dim, dtype=torch.float64)}
+    p = Point(task, w, task.source(stream(0, "data"))(w))
+    one = BatchSharpness(1)(p)
+    assert math.isnan(one["batch_sharpness_error"])
+    assert p.cost == {"grad": 1, "hvp": 1}
+    BatchSharpness(3)(replace(p, memo={}))
+    assert p.cost == {"grad": 4, "hvp": 4}
+
+
+@pytest.mark.slow
+def test_minibatch_gradient_descent_settles_at_the_edge_of_stochastic_stability():
+    """Far below the edge the batch sharpness of a quadratic stays its own; where it exceeds it, the weights grow."""
+    task = Regression(noise=0.0, batch=4)
+    for times, grows in ((0.5, False), (2.5, True)):
+        rng, w = stream(0, "run"), {"w": torch.ones(task.dim, dtype=torch.float64)}
+        for _ in range(300):
+            p = Point(task, w, task.draw(rng, task.batch))
+            sharp = float(BatchSharpness(1)(p)["batch_sharpness"])
+            w = tree.add(w, p.grad, -times / sharp)
+        assert (float(tree.norm(w)) > 1) == grows
+
+
+# --- directional sharpness ------------------------------------------------------------------------------------
+
+
+def test_fresh_batches_see_the_whole_loss_and_the_own_batch_does_not():
+    task = Quadratic(SPECTRUM, "random", noise=3.0, batch=4)
+    own = DirectionalSharpness(fresh=True, batches=4)
+    found = {}
+    for seed in range(300):
+        p = at(task, seed)
+        for k, x in own(p).items():
+            found.setdefault(k, []).append(x)
+        h = task.hessian()
+        for k, x in own.on_quadratic(p, h).items():
+            found.setdefault(f"true {k}", []).append(x)
+    for k in ("predicted_decrease", "actual_decrease", "gain"):
+        truth, seen = (torch.tensor(found[f"{a}{k}"], dtype=torch.float64) for a in ("true ", "fresh_"))
+        errors = torch.tensor(found[f"fresh_{k}_error"], dtype=torch.float64)
+        gap = seen - truth
+        assert abs(float(gap.mean())) < 3.5 * float(gap.std()) / len(gap) ** 0.5, k
+        assert 0.85 < float(errors.square().mean().sqrt() / gap.std()) < 1.25, k
+        same = torch.tensor(found[k], dtype=torch.float64) - truth
+        assert float(same.mean()) > 5 * float(same.std()) / len(same) ** 0.5, f"{k}: the own batch flatters"
+    assert found["fresh_directional_sharpness"] == pytest.approx(found["true directional_sharpness"])
+
+
+def test_curvature_of_batches_that_differ_is_unbiased_with_its_error():
+    task = Regression(batch=4)
+    w = {"w": torch.ones(task.dim, dtype=torch.float64)}
+    h = torch.diag(1 / torch.arange(1, task.dim + 1, dtype=torch.float64))
+    values, errors, gaps, gains = [], [], [], []
+    for seed in range(300):
+        p = Point(task, w, task.source(stream(seed, "data"))(w), seed=seed)
+        p = p.after(tree.each(lambda x: 0.1 * x, p.grad), None)
+        u, found = p.u["w"], DirectionalSharpness(fresh=True, batches=5)(p)
+        values.append(found["fresh_directional_sharpness"] - float(u @ h @ u / (u @ u)))
+        errors.append(found["fresh_directional_sharpness_error"])
+        gain = float(u @ h @ w["w"]) ** 2 / (2 * float(u @ h @ u))
+        gains.append((found["fresh_gain"] - gain, found["fresh_gain_error"]))
+        gaps.append(found["directional_sharpness"] - float(u @ h @ u / (u @ u)))
+    calibrated(values, errors, 0.0)
+    calibrated(*zip(*gains, strict=True), 0.0, 0.8, 1.25)
+    assert sum(gaps) / len(gaps) > 0.2, "along its own gradient a batch is more curved than the whole"
+
+
+def test_predicted_and_actual_part_where_the_loss_is_no_parabola():
+    f = Line(lambda x: x**4)
+    p = Point(f, {"x": torch.tensor(1.0, dtype=torch.float64)}, None)
+    found = DirectionalSharpness()(p.after({"x": torch.tensor(0.5, dtype=torch.float64)}, None))
+    assert found["directional_sharpness"] == pytest.approx(12)
+    assert found["predicted_decrease"] == pytest.approx(4 * 0.5 - 12 * 0.25 / 2)
+    assert found["actual_decrease"] == pytest.approx(1 - 0.5**4)
+    assert found["gain"] == pytest.approx(16 / 24)
+
+
+def test_two_batches_tell_no_error():
+    with pytest.raises(ValueError, match="at least 3"):
+        DirectionalSharpness(fresh=True, batches=2)
+
+
+# --- the loss along the update --------------------------------------------------------------------------------
+
+
+def along(f, x, u, **fields):
+    p = Point(Line(f), {"x": torch.tensor(x, dtype=torch.float64)}, None)
+    return LossAlongUpdate(**fields)(p.after({"x": torch.tensor(u, dtype=torch.float64)}, None)), p.cost
+
+
+@pytest.mark.parametrize("best", [0.001, 0.1, 0.25, 0.7, 1.0, 3.0, 40.0])
+def test_the_best_multiple_of_a_parabola_is_exact(best):
+    found, cost = along(lambda x: (x - 1) ** 2 + 5, 1 + best, 1.0)
+    assert found["best_multiple"] == pytest.approx(best, rel=1e-6)
+    assert found["critical_multiple"] == pytest.approx(2 * best, rel=1e-6)
+    assert found["loss_along_update/0"] == pytest.approx(best**2 + 5)
+    assert found["loss_along_update/1.5"] == pytest.approx((best - 1.5) ** 2 + 5)
+    assert set(cost) == {"loss"}, "forward passes alone"
+
+
+@pytest.mark.parametrize("scale", [0.03, 0.3, 1.0, 5.0])
+def test_elsewhere_a_few_passes_come_near(scale):
+    """A valley with a steep and a shallow side: minimum at 0.6, back at the height of the start at the root."""
+
+    def f(x):
+        y = (1 - x) / scale  # the place along the ray
+        return torch.exp(-2.5 * y) + torch.exp(2.5 * (y - 1.2)) * 2
+
+    found, cost = along(f, 1.0, 1.0)
+    y = torch.linspace(0, 3, 300_001, dtype=torch.float64)
+    curve = f(1 - scale * y)
+    best = float(y[curve.argmin()]) * scale
+    critical = float(y[1:][curve[1:] > curve[0]][0]) * scale
+    assert found["best_multiple"] == pytest.approx(best, rel=0.02)
+    assert found["critical_multiple"] == pytest.approx(critical, rel=0.02)
+    assert cost["loss"] <= LossAlongUpdate().cost["loss"]
+
+
+def test_ends_of_the_line():
+    assert along(lambda x: -x, 0.0, -1.0)[0]["best_multiple"] == math.inf, "falls as far as it is followed"
+    uphill = along(lambda x: x**2, 1.0, -1.0)[0]
+    assert uphill["best_multiple"] == uphill["critical_multiple"] == 0
+    flat = along(lambda x: 0 * x, 1.0, 1.0)[0]
+    assert 0 <= flat["best_multiple"] < math.inf
+    wall = along(lambda x: 2 * (x - 0.3) ** 2 - 0.1 * torch.log(x + 0.5), 1.0, 1.0)[0]
+    assert math.isnan(wall["loss_along_update/2"]), "beyond the wall there is no loss"
+    assert 0 < wall["best_multiple"] < wall["critical_multiple"] < 1.5
+
+
+def test_the_wall_is_found_where_the_loss_is_no_number():
+    found = along(lambda x: torch.where(x > -0.1, (x - 0.2) ** 2, math.nan), 1.0, 1.0)[0]
+    assert found["best_multiple"] == pytest.approx(0.8, rel=1e-3)
+    assert 1.05 < found["critical_multiple"] < 1.2
+
+
+def test_a_fresh_batch_does_not_flatter_the_step():
+    task = Quadratic(SPECTRUM, "random", noise=3.0, batch=4)
+    own, fresh = [], []
+    for seed in range(60):
+        p = at(task, seed)
+        own.append(LossAlongUpdate((1.0, 2.0))(p))
+        fresh.append(LossAlongUpdate((1.0, 2.0), fresh=True)(p))
+    fall = [[f["loss_along_update/0"] - f["loss_along_update/1"] for f in kind] for kind in (own, fresh)]
+    assert sum(fall[0]) > 2 * abs(sum(fall[1]))
+
+
+def test_multiples_out_of_order_are_a_sentence():
+    for wrong in ((1.0,), (2.0, 1.0), (0.0, 1.0), (1.0, 1.0)):
+        with pytest.raises(ValueError, match="positive and ascending"):
+            LossAlongUpdate(wrong)
+    with pytest.raises(ValueError, match="has no update"):
+        LossAlongUpdate()(Point(Line(lambda x: x), {"x": torch.ones(())}, None))
