@@ -106,7 +106,9 @@ class _Asked:
         key = (*key, tuple(self.w), tuple(sorted(self.record.lost)))
         plan = plans.get(key)
         if plan is not None:
-            gathered = self._gathered(plan, self._backward(self.losses.sum(), bool(plan.loop)))
+            gradients = self._backward(self.losses.sum(), bool(plan.loop))
+            with self._exact():
+                gathered = self._terms(plan, gradients)
             if gathered is not None:
                 return plan, gathered
         plan, gathered = self._tried()
@@ -141,9 +143,10 @@ class _Asked:
             if layout is None and d is not None and (certain or not bool(torch.isfinite(d).all())):
                 lost |= {k for _, s in op.sources for k in s.names}
         layouts = tuple(layout for layout, _ in readings)
-        gathered = self._gathered(Plan(layouts, loop=tuple(sorted(lost))), plain)
-        while gathered is None:
-            gathered = self._gathered(Plan(layouts, loop=tuple(sorted(lost))), plain, lost)
+        gathered = None
+        with self._exact():
+            while gathered is None:
+                gathered = self._terms(Plan(layouts, loop=tuple(sorted(lost))), plain, lost)
         largest = max(float(x.norm()) for x in target.values())
         kinds = {x.dtype for x in (self.losses, *target.values(), *(d for d in plain if d is not None))}
         close = max(AGREE.get(kind, ROUGHLY) for kind in kinds)
@@ -161,7 +164,7 @@ class _Asked:
         certain = all(certain for _, certain in readings) and all(_telling(x) for x in reached)
         return Plan(layouts, rest if agree else (), () if agree else rest, certain), gathered
 
-    def _gathered(
+    def _terms(
         self, plan: Plan, gradients: list[Tensor | None], lost: set[str] | None = None
     ) -> dict[str, Gathered] | None:
         """The terms of every parameter that is not served otherwise; None where the plan does not fit, see `lost`."""
@@ -173,9 +176,8 @@ class _Asked:
                 if d is None or not names or (layout is None and not bool(d.any())):
                     continue
                 like = self.w[names[0]]
-                with self._exact():
-                    theta = source.tensor.detach().to(like.dtype)
-                    found = None if layout is None else term(op, slot, theta, d, layout)
+                theta = source.tensor.detach().to(like.dtype)
+                found = None if layout is None else term(op, slot, theta, d, layout)
                 if found is None:
                     if lost is not None:
                         lost |= set(names)
@@ -217,9 +219,9 @@ def _one(g: Gathered, want: str, total: bool) -> tuple[Tensor, Tensor | None]:
     if want == NORMS:
         return squares(g, total)
     if want == GRAM:
-        return gram(g), g.total() if total else None
+        return gram(g, total)
     each = g.each(slice(None))
-    return each, (g.total() if g.plain else each.sum(0)) if total else None
+    return each, g.summed(each) if total else None
 
 
 def _back(source: Source, x: Tensor) -> Callable[[Tensor], Tensor]:

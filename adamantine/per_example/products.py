@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from adamantine.per_example.terms import Lookup, Outer, Term
+from adamantine.per_example.terms import Dense, Lookup, Outer, Term
 
 CHUNK = 1 << 18  # numbers at a time, so that they stay in the cache of a core
 KEPT = 1 << 27  # numbers that may be held at once for inner products
 # A gradient that is there anyway gives the sum over examples too, which an autograd pass then need not.
 FAVOUR = 0.5
+FEW = 8  # tokens whose products are faster taken again than gradients are read again
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,13 @@ class Gathered:
         """Their sum over all examples."""
         if not self.terms or not self.plain:
             return self.each(slice(None)).sum(0)
-        return torch.stack([x.total().reshape(self.shape) for x in self.terms]).sum(0)
+        first, *rest = (x.total().reshape(self.shape) for x in self.terms)
+        return sum(rest, first)
+
+    def summed(self, each: Tensor) -> Tensor:
+        """Their sum over all examples, where they are there: by whichever is less work."""
+        few = self.plain and factors(self.terms) and tokens(self.terms) <= FEW
+        return self.total() if few else each.sum(0)
 
     def chunks(self) -> Iterator[slice]:
         """Parts of the examples that are done at once."""
@@ -84,6 +91,9 @@ def squares(g: Gathered, total: bool) -> tuple[Tensor, Tensor | None]:
         g = replace(g, backs=(None,), shape=g.terms[0].shape)
     if g.plain and factors(g.terms) and not spreads(g, total):
         return _ghost_squares(g), g.total() if total else None
+    if g.plain and len(g.terms) == 1 and isinstance(g.terms[0], Dense):
+        norms = torch.linalg.vector_norm(g.terms[0].grads.flatten(1), dim=1)
+        return norms.square(), g.total() if total else None
     found, summed = [], None
     for part in g.chunks():
         grads = g.each(part)
@@ -107,7 +117,8 @@ def spreads(g: Gathered, total: bool) -> bool:
 
 def _ghost_squares(g: Gathered) -> Tensor:
     if len(g.terms) == 1 and isinstance(g.terms[0], Outer) and g.terms[0].rows.shape[1] == 1:
-        return g.terms[0].rows.square().sum((1, 2)) * g.terms[0].cols.square().sum((1, 2))
+        rows, cols = (torch.linalg.vector_norm(x[:, 0], dim=1) for x in (g.terms[0].rows, g.terms[0].cols))
+        return (rows * cols).square()
     total = g.like.new_zeros(g.examples)
     for i, a in enumerate(g.terms):
         for b in g.terms[i:]:
@@ -136,28 +147,28 @@ def _cols(a: Term, b: Term) -> Tensor:
     return a.cols @ b.cols.transpose(1, 2)
 
 
-def gram(g: Gathered) -> Tensor:
-    """Inner products of all pairs of examples, `[B, B]`."""
-    b = g.examples
+def gram(g: Gathered, total: bool) -> tuple[Tensor, Tensor | None]:
+    """Inner products of all pairs of examples, `[B, B]`, and, where `total`, the sum of the gradients."""
+    b, n = g.examples, g.like.numel()
     if not g.terms:
-        return g.like.new_zeros(b, b)
-    if g.moved:
+        return g.like.new_zeros(b, b), torch.zeros_like(g.like) if total else None
+    if g.moved and not total:
         g = replace(g, backs=(None,), shape=g.terms[0].shape)
-    n = g.like.numel()
     if g.plain and factors(g.terms):
-        t, width = tokens(g.terms), sum(_width(x) for x in g.terms) / len(g.terms)
-        if t == 1 or b * n > KEPT or b * t * t * width < t * n + b * n:
-            return _ghost_gram(g)
+        t, width = tokens(g.terms), max(_width(x) for x in g.terms)
+        if t == 1 or b * n > KEPT or b * t * t * width < (t + b) * n:
+            return _ghost_gram(g), g.total() if total else None
     if b * n <= KEPT:
-        flat = g.each(slice(None)).flatten(1)
-        return flat @ flat.T
+        each = g.each(slice(None))
+        flat = each.flatten(1)
+        return flat @ flat.T, g.summed(each) if total else None
     out, parts = g.like.new_zeros(b, b), [*g.chunks()]
     for i, here in enumerate(parts):
         left = g.each(here).flatten(1)
         for there in parts[i:]:
             out[here, there] = left @ g.each(there).flatten(1).T
             out[there, here] = out[here, there].T
-    return out
+    return out, sum((g.each(part).sum(0) for part in parts), torch.zeros_like(g.like)) if total else None
 
 
 def _width(x: Term) -> int:

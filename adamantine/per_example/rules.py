@@ -58,7 +58,7 @@ def _linear(x: Tensor, slot: str, theta: Tensor, d: Tensor, layout: Layout) -> T
         return None
     rows = _tokens(d, layout, theta)
     if slot == "bias":
-        return Dense(rows.sum(1))
+        return Dense(rows.sum(1) if rows.shape[1] > 1 else rows[:, 0])
     return Outer(rows, _tokens(x, layout, theta), tuple(theta.shape))
 
 
