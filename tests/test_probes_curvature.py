@@ -10,10 +10,13 @@ from adamantine import tree
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
+from adamantine.pieces import Pieces
 from adamantine.point import Point, stream
+from adamantine.probes.adaptive_sharpness import AdaptiveSharpness
 from adamantine.probes.batch_sharpness import BatchSharpness
 from adamantine.probes.directional import DirectionalSharpness
 from adamantine.probes.loss_along_update import LossAlongUpdate
+from adamantine.probes.sharpness import Sharpness
 from adamantine.tasks.quadratic import Quadratic
 
 SPECTRUM = (3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
@@ -49,6 +52,33 @@ class Line:
         return self.f(w["x"]).reshape(1)
 
 
+@dataclass(frozen=True)
+class Net:
+    """Regression by two layers, `tanh` or ReLU, on all of 40 examples."""
+
+    relu: bool = False
+    hidden: int = 8
+
+    def init(self, rng):
+        shapes = {"one": (self.hidden, 4), "bias": (self.hidden,), "two": (2, self.hidden)}
+        return {k: torch.randn(s, generator=rng, dtype=torch.float64) / s[-1] ** 0.5 for k, s in shapes.items()}
+
+    def batch(self):
+        rng = stream(0, "net")
+        return tuple(torch.randn(40, n, generator=rng, dtype=torch.float64) for n in (4, 2))
+
+    def losses(self, w, batch):
+        x = batch[0] @ w["one"].T + w["bias"]
+        y = (x.relu() if self.relu else x.tanh()) @ w["two"].T
+        return (y - batch[1]).square().mean(1)
+
+
+def dense(p):
+    """The Hessian, column by column."""
+    eye = torch.eye(tree.size(p.w), dtype=torch.float64)
+    return torch.stack([tree.flat(replace(p, cost=p.cost.copy()).hvp(tree.like(row, p.w))) for row in eye], 1)
+
+
 def at(task, seed=0, step=0):
     """A point with the update that Adam's first step takes from there."""
     w = tree.place(task.init(stream(0, "init")), "cpu", torch.float64)
@@ -62,6 +92,75 @@ def calibrated(values, errors, truth, low=0.85, high=1.15):
     x, e = (torch.tensor(v, dtype=torch.float64) for v in (values, errors))
     assert abs(float(x.mean()) - truth) < 3.5 * float(x.std()) / len(x) ** 0.5, (float(x.mean()), truth)
     assert low < float(e.square().mean().sqrt() / x.std()) < high
+
+
+# --- sharpness ------------------------------------------------------------------------------------------------
+
+
+def test_a_network_in_training_is_followed_at_three_products_and_one_per_cent():
+    task, notes, probe, products, misses = Net(), {}, Sharpness(), [], []
+    w = task.init(stream(0, "init"))
+    for step in range(150):
+        p = Point(task, w, task.batch(), step, notes=notes)
+        if step % 10 == 0:
+            found = probe(p)
+            products.append(p.cost["hvp"])
+            values = torch.linalg.eigvalsh(dense(p))
+            misses.append(abs(found["sharpness"] / float(values[-1]) - 1))
+            assert float((values - found["sharpness"]).abs().min()) <= found["sharpness_error"] * (1 + 1e-9) + 1e-12
+        w = tree.add(w, p.grad, -0.3)
+    assert products[0] <= probe.products
+    assert sum(products[1:]) / len(products[1:]) <= 4
+    assert sorted(misses)[len(misses) // 2] < 0.01
+    assert max(misses) < 0.05
+
+
+def test_several_eigenvalues_and_the_smallest():
+    task = Net()
+    p = Point(task, task.init(stream(0, "init")), task.batch())
+    values = torch.linalg.eigvalsh(dense(p)).tolist()
+    assert values[0] < 0, "the test needs a saddle"
+    probe = Sharpness(products=30, top=3, smallest=True)
+    found, p = probe(p), replace(p, cost=p.cost.copy())
+    names = ("sharpness", "eigenvalue/2", "eigenvalue/3", "smallest_eigenvalue")
+    for name, value in zip(names, (*values[:-4:-1], values[0]), strict=True):
+        assert found[name] == pytest.approx(value, rel=1e-3), name
+        assert found[name.replace("/", "_error/") if "/" in name else f"{name}_error"] < 0.1 * abs(value)
+    p.cost.clear()
+    probe(p)
+    assert p.cost["hvp"] <= 10, "seven for three eigenvalues and three for the smallest"
+
+
+def test_a_batch_in_pieces_has_the_sharpness_of_the_whole():
+    task = Net()
+    whole = Point(task, task.init(stream(0, "init")), task.batch())
+    cut = whole.on(Pieces(tuple(tuple(x[a:b] for x in whole.batch) for a, b in ((0, 7), (7, 32), (32, 40)))))
+    found = [Sharpness()(q)["sharpness"] for q in (whole, replace(cut, notes={}))]
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("wrong", [{"products": 2}, {"top": 0}, {"top": 6}])
+def test_too_few_products_are_a_sentence(wrong):
+    with pytest.raises(ValueError, match=r"at least 2 top \+ 1"):
+        Sharpness(**wrong)
+
+
+# --- adaptive sharpness ---------------------------------------------------------------------------------------
+
+
+def test_only_the_adaptive_sharpness_is_one_of_the_function():
+    """`W1 -> a W1` with its bias, `W2 -> W2 / a` around a ReLU: another point, the same function."""
+    task = Net(relu=True)
+    w = task.init(stream(0, "init"))
+    p = Point(task, w, task.batch())
+    q = Point(task, {"one": 5 * w["one"], "bias": 5 * w["bias"], "two": w["two"] / 5}, task.batch())
+    assert float(p.loss) == pytest.approx(float(q.loss))
+    here, there = (AdaptiveSharpness(30)(x)["adaptive_sharpness"] for x in (p, q))
+    size = tree.flat(p.w).abs()
+    assert here == pytest.approx(float(torch.linalg.eigvalsh(size[:, None] * dense(p) * size)[-1]), rel=1e-5)
+    assert there == pytest.approx(here, rel=1e-5)
+    plain = [Sharpness(30)(replace(x, notes={}))["sharpness"] for x in (p, q)]
+    assert plain[1] > 3 * plain[0]
 
 
 # --- batch sharpness ------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
-"""The largest eigenvalue of the Hessian (sharpness: Cohen et al., arXiv:2103.00065)."""
+"""The largest eigenvalues of the Hessian (sharpness: Cohen et al., arXiv:2103.00065)."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,45 +7,91 @@ import torch
 from torch import Tensor
 
 from adamantine.point import Point
-from adamantine.solvers.lanczos import lanczos
-from adamantine.solvers.operator import hessian
+from adamantine.solvers.operator import Operator, hessian
+from adamantine.solvers.track import track
 
 
 @dataclass(frozen=True)
 class Sharpness:
-    """The largest eigenvalue of the Hessian of the batch's loss, and a bound on its error.
+    """The largest eigenvalue of the Hessian of the point's loss, and a bound on its error.
 
-    Costs `products` Hessian-vector products; from the second measured point on it starts near the eigenvector found
-    before, so that few are needed. The error bounds the distance to the nearest eigenvalue, not to the largest: one
-    that has just become the largest may be missed for a measurement or two.
+    With `top` above 1 also `eigenvalue/2` ... `eigenvalue/top`, in descending order, and with `smallest` the smallest,
+    `smallest_eigenvalue`. The first measurement takes `products` Hessian-vector products, for each end of the spectrum;
+    a later one starts from the eigenvectors found before and takes `2 top + 1`, or more, up to `products`, while the
+    estimated error exceeds `tolerance` times the value. An `..._error` bounds the distance to the nearest eigenvalue
+    (the residual norm), which is far more than the error where the gap to the next is wide; it does not tell whether
+    another one has just overtaken, which may be missed for a measurement or two. Raises ValueError where `products`
+    are too few.
     """
 
-    products: int = 10
-    units: ClassVar[dict[str, str]] = {"sharpness": "largest eigenvalue of the Hessian; loss / weight^2"}
+    products: int = 12
+    top: int = 1
+    smallest: bool = False
+    tolerance: float = 0.01
+
     caveat: ClassVar[str] = (
         "A batch's sharpness exceeds the full loss's on average, and with cross-entropy it falls with the training "
         "loss: compare at equal batch and equal loss."
     )
 
     def __post_init__(self) -> None:
-        """Refuse less than one product."""
-        if self.products < 1:
-            raise ValueError(f"Sharpness: products = {self.products} must be at least 1.")
+        """Refuse too few products."""
+        refuse_few("Sharpness", self.products, self.top)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Of every name."""
+        out = {"sharpness": "largest eigenvalue of the Hessian; loss / weight^2"}
+        if self.top > 1:
+            out["eigenvalue"] = "next eigenvalues of the Hessian, by rank; loss / weight^2"
+        if self.smallest:
+            out["smallest_eigenvalue"] = "smallest eigenvalue of the Hessian; loss / weight^2"
+        return out
 
     @property
     def cost(self) -> dict[str, int]:
         """Oracle calls."""
-        return {"hvp": self.products}
+        return {"hvp": self.products * (1 + self.smallest)}
 
     def __call__(self, p: Point) -> dict[str, float]:
-        """`sharpness` and `sharpness_error`: an eigenvalue lies within the error of the value."""
-        note = f"top eigenvector of {self!r}"
-        found = lanczos(hessian(p), self.products, p.rng("lanczos"), p.notes.get(note))
-        value = float(found.values[-1])
-        if math.isfinite(value):
-            p.notes[note] = found.vectors[-1]
-        return {"sharpness": value, "sharpness_error": float(found.errors[-1])}
+        """All of `units`, with their errors."""
+        a, note = hessian(p), f"eigenvectors of {self!r}"
+        out = followed(p, a, note, "sharpness", self.products, self.tolerance, self.top)
+        if self.smallest:
+            note = f"smallest {note}"
+            out |= followed(p, a, note, "smallest_eigenvalue", self.products, self.tolerance, sign=-1)
+        return out
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
-        """The largest eigenvalue."""
-        return {"sharpness": float(torch.linalg.eigvalsh(h)[-1])}
+        """The eigenvalues."""
+        values = torch.linalg.eigvalsh(h).tolist()
+        rest = {f"eigenvalue/{i}": values[-i] for i in range(2, self.top + 1)}
+        return {"sharpness": values[-1], **rest} | ({"smallest_eigenvalue": values[0]} if self.smallest else {})
+
+
+def refuse_few(who: str, products: int, top: int) -> None:
+    """Raise ValueError where so few products cannot follow `top` eigenvalues."""
+    if top < 1 or products < 2 * top + 1:
+        raise ValueError(
+            f"{who}: top = {top} eigenvalues need products = {products} to be at least 2 top + 1, and top at least 1."
+        )
+
+
+def followed(
+    p: Point, a: Operator, note: str, name: str, products: int, tolerance: float, top: int = 1, sign: int = 1
+) -> dict[str, float]:
+    """The outermost eigenvalue of `a` as `name`, the next as `eigenvalue/2` ..., each with a bound on its error.
+
+    Starts from the eigenvectors under `note` in the point's notes, and leaves there what it finds.
+    """
+    found = track(a, p.rng(note), p.notes.get(note), top, sign, tolerance, products)
+    if bool(found.values.isfinite().all()):
+        p.notes[note] = found.start
+    out = {}
+    for i, (value, bound) in enumerate(zip(found.values.tolist(), found.bounds.tolist(), strict=True), 1):
+        out |= {name: value, f"{name}_error": bound} if i == 1 else _ranked(i, value, bound)
+    return out
+
+
+def _ranked(i: int, value: float, bound: float) -> dict[str, float]:
+    return {f"eigenvalue/{i}": value, f"eigenvalue_error/{i}": bound}
