@@ -14,8 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_map
 
+from adamantine.per_example.ask import ask
+from adamantine.per_example.passes import GRADS, GRAM, NORMS
 from adamantine.pieces import pieces
 from adamantine.tree import Params, place
 
@@ -149,43 +150,42 @@ class Point:
     def each_grad(self) -> Params:
         """Gradient of every example, stacked along a new first axis `[B, ...]`.
 
-        Raises ValueError where the task's loss does not split by example, or draws at random by itself.
+        This, `each_grad_norm` and `each_gram` take one forward and one backward pass of the batch, which give the
+        gradient too, and a second backward pass for shapes seen for the first time, to find out which axes are the
+        examples'. `memo["served"]` then says of every tensor whether it was served by "hooks" on the operations it
+        goes into or, where there is no rule for one of them, example by example: by "vmap", or by a "loop" of
+        backward passes where the loss draws at random inside or decides by its data.
+        Raises ValueError where the task's loss does not split by example.
         """
-        if not getattr(self.task, "splits", True):
-            raise ValueError(
-                f"{type(self.task).__name__}: its loss does not split by example (BatchNorm in training "
-                "couples the batch), so per-example gradients have no meaning; use group or layer "
-                "normalization instead."
-            )
         self.cost["each_grad"] += 1
-        w = {k: x.detach() for k, x in self.w.items()}
+        return self._each(GRADS)
 
-        def one(example: Batch) -> Params:
-            single = tree_map(lambda x: x[None], example)
-            return torch.func.grad(lambda w: self.task.losses(w, single).sum())(w)
-
-        try:
-            with sdpa_kernel(SDPBackend.MATH):
-                return torch.func.vmap(one)(self.batch)
-        except RuntimeError as error:
-            if "randomness" not in str(error):
-                raise
-            raise ValueError(
-                f"{type(self.task).__name__}: it draws at random inside the loss, which cannot be replayed example by "
-                "example; switch dropout off, or draw masks from seeds that travel with the batch."
-            ) from error
+    def _each(self, want: str) -> Params:
+        owner = self.task.task if isinstance(self.task, _Restricted) else self.task
+        found = ask(self.task, owner, self.w, self.batch, want, "value_grad" not in self.memo)
+        if found.total is not None:
+            grad = {k: x / len(found.losses) for k, x in found.total.items()}
+            self.memo["value_grad"] = found.losses.mean(), grad
+        self.memo["served"] = found.how
+        return found.found
 
     def ggn_vp(self, v: Params) -> Params:
         """Product with the generalized Gauss-Newton matrix `J' H_l J`, `J` of the outputs, `H_l` of the loss in them."""
         raise NotImplementedError
 
     def each_grad_norm(self) -> dict[str, Tensor]:
-        """Euclidean norm of every example's gradient, `[B]`, tensor by tensor."""
-        return {k: x.flatten(1).norm(dim=1) for k, x in self.each_grad().items()}
+        """Euclidean norm of every example's gradient, `[B]`, tensor by tensor, and without the gradients if cheaper."""
+        if "each_norm" not in self.memo:
+            self.cost["each_norm"] += 1
+            self.memo["each_norm"] = {k: x.sqrt() for k, x in self._each(NORMS).items()}
+        return self.memo["each_norm"]
 
     def each_gram(self) -> Tensor:
-        """Inner products of the gradients of all pairs of examples, `[B, B]`."""
-        return torch.stack([x.flatten(1) @ x.flatten(1).T for x in self.each_grad().values()]).sum(0)
+        """Inner products of the gradients of all pairs of examples, `[B, B]`, without the gradients if cheaper."""
+        if "each_gram" not in self.memo:
+            self.cost["each_gram"] += 1
+            self.memo["each_gram"] = self._each(GRAM)[GRAM]
+        return self.memo["each_gram"]
 
     def only(self, names: Iterable[str]) -> "Point":
         """The same point as a function of the tensors `names` alone, while the others stand still."""

@@ -1,57 +1,60 @@
 """Gradients, norms and inner products of the losses of single examples."""
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from adamantine.per_example.fallback import Losses, by_loop, by_vmap
-from adamantine.per_example.products import Gathered, gram, squares
-from adamantine.per_example.record import MOVED, SAME, TURNED, Record, Source
-from adamantine.per_example.rules import term
-from adamantine.per_example.terms import Dense, Outer
-from adamantine.per_example.trial import Coupled, Plan, numbers, read
+from adamantine.per_example.passes import GRADS, GRAM, Answer, Asked
+from adamantine.per_example.record import Record
+from adamantine.per_example.trial import Coupled, Plan
+from adamantine.pieces import pieces
 from adamantine.tree import Params
 
-GRADS, NORMS, GRAM = "grads", "norms", "gram"
-HOOKS, VMAP, LOOP = "hooks", "vmap", "loop"
-# How far what the rules make may be from what autograd makes; float32 is used inside models in float64.
-AGREE, ROUGHLY = {torch.float64: 1e-5, torch.float32: 1e-3}, 5e-2
-TASKS, SHAPES = 16, 32  # plans remembered: of so many tasks, for so many shapes each
+TASKS = 16  # for so many are plans remembered
 
 _plans: dict[int, tuple[weakref.ref, dict[Any, Plan]]] = {}
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """Losses `[B]`; `found`: gradients `[B, ...]` or squared norms `[B]`, by tensor, or the Gram matrix `[B, B]`.
-
-    `total` is the gradient of the sum of the losses, where it was asked for, and `how` says of every tensor by what
-    it was served: "hooks", "vmap" or "loop".
-    """
-
-    losses: Tensor
-    found: Params
-    total: Params | None
-    how: dict[str, str]
 
 
 def ask(task: Any, owner: Any, w: Params, batch: Any, want: str, total: bool) -> Answer:
     """One forward and one backward pass of `task.losses(w, batch)`, a second backward pass where shapes are new.
 
-    What the trial found is remembered with the `owner`, as long as it lives. Raises Coupled where the loss of an
-    example depends on others.
+    A batch in pieces is asked for piece by piece. What the trial found is remembered with the `owner`, as long as it
+    lives. Raises ValueError where the loss of an example depends on others.
     """
+    parts = pieces(batch)
+    if not getattr(owner, "splits", True):
+        raise _refusal(owner, "BatchNorm in training couples the batch")
+    # Inner products across pieces need the gradients themselves.
+    every = GRADS if want == GRAM and len(parts) > 1 else want
+    answers = [_one_piece(task, owner, w, part, every, total) for part in parts]
+    if len(answers) == 1:
+        return answers[0]
+    found = {k: torch.cat([x.found[k] for x in answers]) for k in answers[0].found}
+    if every != want:
+        found = {GRAM: torch.stack([x.flatten(1) @ x.flatten(1).T for x in found.values()]).sum(0)}
+    totals = [x.total for x in answers if x.total is not None]
+    summed = {k: torch.stack([x[k] for x in totals]).sum(0) for k in w} if totals else None
+    return Answer(torch.cat([x.losses for x in answers]), found, summed, answers[-1].how)
+
+
+def _one_piece(task: Any, owner: Any, w: Params, batch: Any, want: str, total: bool) -> Answer:
     w = {k: x.detach().requires_grad_() for k, x in w.items()}
     with torch.enable_grad(), Record(w, batch) as record:
         losses = task.losses(w, batch)
     if record.coupled:
-        raise Coupled
-    return _Asked(task.losses, w, batch, record, losses).answer(_remembered(owner), want, total)
+        raise _refusal(owner, "BatchNorm in training couples the batch")
+    try:
+        return Asked(task.losses, w, batch, record, losses).answer(_remembered(owner), want, total)
+    except Coupled:
+        raise _refusal(owner, "what the network computes for one example depends on others") from None
+
+
+def _refusal(owner: Any, reason: str) -> ValueError:
+    return ValueError(
+        f"{type(owner).__name__}: its loss does not split by example ({reason}), so per-example gradients have no "
+        "meaning; use group or layer normalization instead, or whatever looks at one example at a time."
+    )
 
 
 def _remembered(task: Any) -> dict[Any, Plan]:
@@ -67,181 +70,3 @@ def _remembered(task: Any) -> dict[Any, Plan]:
         del _plans[next(iter(_plans))]
     _plans[id(task)] = ref, {}
     return _plans[id(task)][1]
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """Losses with their graph, and the operations on the way to them."""
-
-    function: Losses
-    w: Params
-    batch: Any
-    record: Record
-    losses: Tensor
-
-    def answer(self, plans: dict[Any, Plan], want: str, total: bool) -> Answer:
-        plan, gathered = self._served(plans)
-        others = self._others(plan)
-        found, sums = {}, {}
-        with self._exact():
-            for k in self.w:
-                g = gathered[k] if k in gathered else _given(others[k])
-                one, sums[k] = _one(g, want, total)
-                if want != GRAM:
-                    found[k] = one
-                else:
-                    found[GRAM] = one if GRAM not in found else found[GRAM].add_(one)
-        how = {k: HOOKS if k in gathered else VMAP if k in plan.vmap else LOOP for k in self.w}
-        return Answer(self.losses.detach(), found, sums if total else None, how)
-
-    @contextmanager
-    def _exact(self) -> Iterator[None]:
-        """Without history, and in the precision of the weights whatever the surroundings ask for."""
-        with torch.no_grad(), torch.autocast(self.losses.device.type, enabled=False):
-            yield
-
-    def _served(self, plans: dict[Any, Plan]) -> tuple[Plan, dict[str, Gathered]]:
-        operations = self.record.operations
-        key = (len(self.losses), self.losses.dtype, tuple(op.signature() for op in operations))
-        key = (*key, tuple(self.w), tuple(sorted(self.record.lost)))
-        plan = plans.get(key)
-        if plan is not None:
-            gradients = self._backward(self.losses.sum(), bool(plan.loop))
-            with self._exact():
-                gathered = self._terms(plan, gradients)
-            if gathered is not None:
-                return plan, gathered
-        plan, gathered = self._tried()
-        if plan.certain:
-            while len(plans) >= SHAPES:
-                del plans[next(iter(plans))]
-            plans[key] = plan
-        return plan, gathered
-
-    def _backward(self, value: Tensor, retain: bool) -> list[Tensor | None]:
-        """The gradient of `value` with respect to the result of every operation."""
-        edges = [op.edge for op in self.record.operations]
-        if not edges or not value.requires_grad:
-            return [None] * len(edges)
-        backs = any(s.how not in (SAME, TURNED) for op in self.record.operations for _, s in op.sources)
-        return list(torch.autograd.grad(value, edges, retain_graph=retain or backs, allow_unused=True))
-
-    def _tried(self) -> tuple[Plan, dict[str, Gathered]]:
-        """The plan, from one backward pass more; and what it gives here."""
-        c, names = numbers(self.losses), list(self.w)
-        plain = self._backward(self.losses.sum(), True)
-        scaled = self._backward((c * self.losses).sum(), True)
-        target, reached = {k: torch.zeros_like(x) for k, x in self.w.items()}, []
-        if self.losses.requires_grad:
-            whole = (c * self.losses).sum()
-            found = torch.autograd.grad(whole, list(self.w.values()), retain_graph=True, allow_unused=True)
-            reached = [g for g in found if g is not None]
-            target |= {k: g for k, g in zip(names, found, strict=True) if g is not None}
-        readings = [read(a, b, c) for a, b in zip(plain, scaled, strict=True)]
-        lost = set(self.record.lost)
-        for op, (layout, certain), d in zip(self.record.operations, readings, plain, strict=True):
-            if layout is None and d is not None and (certain or not bool(torch.isfinite(d).all())):
-                lost |= {k for _, s in op.sources for k in s.names}
-        layouts = tuple(layout for layout, _ in readings)
-        gathered = None
-        with self._exact():
-            while gathered is None:
-                gathered = self._terms(Plan(layouts, loop=tuple(sorted(lost))), plain, lost)
-        largest = max(float(x.norm()) for x in target.values())
-        kinds = {x.dtype for x in (self.losses, *target.values(), *(d for d in plain if d is not None))}
-        close = max(AGREE.get(kind, ROUGHLY) for kind in kinds)
-        with self._exact():
-            for k, g in list(gathered.items()):
-                sums = [torch.tensordot(c[part].to(g.like.dtype), g.each(part), 1) for part in g.chunks()]
-                if not _agree(torch.stack(sums).sum(0), target[k], largest, close):
-                    lost.add(k)
-                    del gathered[k]
-        rest = tuple(k for k in names if k in lost)
-        by_map = by_vmap(self.function, self.w, list(rest), self.batch, len(c)) if rest else {}
-        agree = by_map is not None and all(
-            _agree(torch.tensordot(c.to(x.dtype), x, 1), target[k], largest, close) for k, x in by_map.items()
-        )
-        certain = all(certain for _, certain in readings) and all(_telling(x) for x in reached)
-        return Plan(layouts, rest if agree else (), () if agree else rest, certain), gathered
-
-    def _terms(
-        self, plan: Plan, gradients: list[Tensor | None], lost: set[str] | None = None
-    ) -> dict[str, Gathered] | None:
-        """The terms of every parameter that is not served otherwise; None where the plan does not fit, see `lost`."""
-        served = [k for k in self.w if k not in plan.loop and k not in plan.vmap]
-        terms: dict[str, list] = {k: [] for k in served}
-        for op, layout, d in zip(self.record.operations, plan.layouts, gradients, strict=True):
-            for slot, source in op.sources:
-                names = [k for k in source.names if k in terms]
-                if d is None or not names or (layout is None and not bool(d.any())):
-                    continue
-                like = self.w[names[0]]
-                theta = source.tensor.detach().to(like.dtype)
-                found = None if layout is None else term(op, slot, theta, d, layout)
-                if found is None:
-                    if lost is not None:
-                        lost |= set(names)
-                    return None
-                for k in names:
-                    terms[k].append((found, source))
-        return {k: self._put(k, pairs) for k, pairs in terms.items()}
-
-    def _put(self, name: str, pairs: list) -> Gathered:
-        """The terms of one parameter, with the way back to it."""
-        found, backs, x = [], [], self.w[name]
-        for part, source in pairs:
-            if source.how == TURNED and isinstance(part, Outer):
-                found.append(part.turned())
-                backs.append(None)
-            else:
-                found.append(part)
-                backs.append(None if source.how == SAME else _back(source, x))
-        if len(found) > 1 and all(isinstance(part, Outer) for part in found) and not any(backs):
-            # The sum of two products of matrices is the product of the matrices side by side.
-            rows, cols = (torch.cat([getattr(part, side) for part in found], 1) for side in ("rows", "cols"))
-            found, backs = [Outer(rows, cols, tuple(x.shape))], [None]
-        moved = len(pairs) == 1 and pairs[0][1].how == MOVED
-        return Gathered(tuple(found), tuple(backs), tuple(x.shape), len(self.losses), x.detach(), moved)
-
-    def _others(self, plan: Plan) -> Params:
-        """The gradients of the parameters served example by example."""
-        found = by_vmap(self.function, self.w, list(plan.vmap), self.batch, len(self.losses)) if plan.vmap else {}
-        rest = [*plan.loop, *(plan.vmap if found is None else ())]
-        return {**(found or {}), **(by_loop(self.losses, self.w, rest) if rest else {})}
-
-
-def _given(grads: Tensor) -> Gathered:
-    return Gathered((Dense(grads),), (None,), tuple(grads.shape[1:]), len(grads), grads.new_zeros(grads.shape[1:]))
-
-
-def _one(g: Gathered, want: str, total: bool) -> tuple[Tensor, Tensor | None]:
-    """What is wanted of one parameter, and the sum of its gradients."""
-    if want == NORMS:
-        return squares(g, total)
-    if want == GRAM:
-        return gram(g, total)
-    each = g.each(slice(None))
-    return each, g.summed(each) if total else None
-
-
-def _back(source: Source, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """From gradients `[b, ...]` with respect to a tensor computed from a parameter to those of the parameter."""
-
-    def back(grads: Tensor) -> Tensor:
-        given = grads.reshape(-1, *source.tensor.shape).to(source.tensor.dtype)
-        found = torch.autograd.grad(
-            source.tensor, x, given, retain_graph=True, is_grads_batched=True, allow_unused=True
-        )[0]
-        return x.new_zeros(len(grads), *x.shape) if found is None else found.detach()
-
-    return back
-
-
-def _telling(x: Tensor) -> bool:
-    """Whether a use that was overlooked would have been noticed."""
-    return bool(x.any()) and bool(torch.isfinite(x).all())
-
-
-def _agree(a: Tensor, b: Tensor, largest: float, close: float) -> bool:
-    """Whether two gradients are the same, up to rounding; what cancels to nothing is measured by the `largest`."""
-    return float((a - b).norm()) <= close * float(b.norm()) + 0.01 * close * largest
