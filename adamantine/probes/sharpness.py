@@ -89,9 +89,6 @@ def followed(
         p.notes[note] = found.start
     out = {}
     for i, (value, bound) in enumerate(zip(found.values.tolist(), found.bounds.tolist(), strict=True), 1):
-        out |= {name: value, f"{name}_error": bound} if i == 1 else _ranked(i, value, bound)
+        key = name if i == 1 else f"eigenvalue/{i}"
+        out |= {key: value, f"{key}_error": bound}
     return out
-
-
-def _ranked(i: int, value: float, bound: float) -> dict[str, float]:
-    return {f"eigenvalue/{i}": value, f"eigenvalue_error/{i}": bound}
