@@ -4,7 +4,7 @@ The direction starts as the gradient and ends as what is subtracted from the wei
 `Momentum(0.9) >> Lr(0.1)` is SGD with momentum and reads left to right.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -74,7 +74,8 @@ class Part:
     def response(self, s: State, p: Point) -> Response | None:
         """How the part, in the state `s` that it has after the step at `p`, answers a small change of the gradient.
 
-        None where no such answer is linear: signs, polar factors, masks.
+        `p.grad` is the direction that came in, and `p.w` names its tensors. None where no such answer is linear: signs,
+        polar factors, masks.
         """
         return None
 
@@ -145,12 +146,15 @@ class Chain(Part):
         return tuple(x.renew(sx, p) for x, sx in zip(self.parts, s, strict=True))
 
     def response(self, s: State, p: Point) -> Response | None:
-        """Every part's, one after another."""
-        out: Response | None = response(p.w)
+        """Every part's, one after another, each at the direction that the one before handed on."""
+        out, u = response(p.w), None
         for x, sx in zip(self.parts, s, strict=True):
-            own = x.response(sx, p)
-            out = None if own is None or out is None else out.then(own)
-        return out
+            own = x.response(sx, p if u is None else p.given(u))
+            out = None if own is None else out.then(own)
+            if own is None or out is None:
+                return None
+            u = own.handed_on(p.grad if u is None else u, p.w)
+        return replace(out, out=u)
 
     @property
     def units(self) -> tuple[str, ...]:

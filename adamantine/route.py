@@ -8,6 +8,7 @@ from torch import Tensor
 from adamantine.live import Live, Moment
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, joined
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
 
@@ -65,6 +66,13 @@ class Route(Part):
         a, sy = self.yes.update(yes, s[0], p) if yes else (yes, s[0])
         b, sn = self.no.update(no, s[1], p) if no else (no, s[1])
         return {k: a[k] if k in a else b[k] for k in u}, (sy, sn)
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """Each side's of its own tensors; None where either has none."""
+        sides = zip((self.yes, self.no), s, self.halves(p.w, p.w), strict=True)
+        told = [x.response(sx, p.given({k: p.grad[k] for k in w}, w)) for x, sx, w in sides if w]
+        both = [a for a in told if a is not None]
+        return joined(both, p.grad, p.w) if len(both) == len(told) else None
 
     def __repr__(self) -> str:
         """The constructor call, with the function by its name."""

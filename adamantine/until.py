@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from adamantine.live import Live, Moment
 from adamantine.part import Chain, Part, State, common
 from adamantine.point import Point
+from adamantine.response import Response
 from adamantine.route import Route
 from adamantine.tree import Params
 
@@ -69,6 +70,10 @@ class Until(Part):
         stage, inner = self.switched(s, {k: p.w[k] for k in u}, p)
         u, inner = self.part_in_charge(stage).update(u, inner, p)
         return u, (stage, inner)
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """That of the part now in charge."""
+        return self.part_in_charge(s[0]).response(s[1], p)
 
     def part_in_charge(self, stage: int) -> Part:
         """`first` before the switch, `second` after it."""

@@ -14,6 +14,7 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, averaged, response
 from adamantine.tree import Params, each, size_bytes
 
 BELIEF = "mean square distance from the average"
@@ -47,6 +48,13 @@ class Belief(Part):
         v = {k: torch.lerp(s[2][k], (x - m[k]).square(), 1 - self.beta2) + self.eps for k, x in u.items()}
         under = root(v, self.eps, (1 - self.beta2**t) ** -0.5)
         return {k: x / (1 - self.beta1**t) / under[k] for k, x in m.items()}, (t, m, v)
+
+    def response(self, s: State, p: Point) -> Response:
+        """The corrected average's, over the root."""
+        t, m, v = s
+        under, near = root(v, self.eps, (1 - self.beta2**t) ** -0.5), 1 / (1 - self.beta1**t)
+        scale = {k: near / x for k, x in under.items()}
+        return response(p.w, scale, averaged(self.beta1), out={k: x * scale[k] for k, x in m.items()})
 
     def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
         """`v / (1 - beta2^t)` and `m / (1 - beta1^t)`; nothing before the first step."""

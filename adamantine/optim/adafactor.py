@@ -18,6 +18,7 @@ from adamantine.optim.rank_one import RankOne
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -40,6 +41,10 @@ class ClipRms(Part):
         """The clipped direction."""
         return {k: x / (rms(x) / self.limit).clamp_min(1.0) for k, x in u.items()}, s
 
+    def response(self, s: State, p: Point) -> Response:
+        """The factor of this step, held still."""
+        return response(p.w, {k: 1 / (rms(p.grad[k]) / self.limit).clamp_min(1.0) for k in p.w})
+
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""
         size = Mean("tensor", "const T r = sqrt(mean) * $over; $size = 1 / (r > 1 ? r : 1);", "x = u * u;", "size")
@@ -59,6 +64,10 @@ class Relative(Part):
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """The scaled direction."""
         return {k: x * rms(p.w[k]).clamp_min(self.floor) for k, x in u.items()}, s
+
+    def response(self, s: State, p: Point) -> Response:
+        """The factor of this step, held still."""
+        return response(p.w, {k: rms(x).clamp_min(self.floor) for k, x in p.w.items()})
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""

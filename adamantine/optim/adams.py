@@ -17,6 +17,7 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, averaged, response
 from adamantine.tree import Params, each, size_bytes
 
 
@@ -42,6 +43,16 @@ class MomentumRms(Part):
         m = {k: torch.lerp(s[k], x, 1 - self.beta1) for k, x in u.items()}
         under = root({k: torch.lerp(s[k].square(), x.square(), 1 - self.beta2) for k, x in u.items()}, self.eps)
         return {k: x / under[k] for k, x in m.items()}, m
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """The average's, over the root as it was; None where `beta1 = 0` keeps nothing of the average before."""
+        if not self.beta1:
+            return None
+        before = {k: (m - (1 - self.beta1) * p.grad[k]) / self.beta1 for k, m in s.items()}
+        v = {k: torch.lerp(x.square(), p.grad[k].square(), 1 - self.beta2) for k, x in before.items()}
+        under = root(v, self.eps)
+        scale = {k: 1 / x for k, x in under.items()}
+        return response(p.w, scale, averaged(self.beta1), out={k: x * scale[k] for k, x in s.items()})
 
     def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
         """`m`, steps uncounted; nothing while it is zero."""

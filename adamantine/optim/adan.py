@@ -12,6 +12,7 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, averaged, response
 from adamantine.tree import Params, each, size_bytes
 
 
@@ -51,6 +52,14 @@ class Adan(Part):
         under = root(n, self.eps, (1 - self.beta3**t) ** -0.5)
         out = {k: torch.add(x * a, v[k], alpha=b) / under[k] for k, x in m.items()}
         return out, (t, m, v, n, each(torch.clone, u))
+
+    def response(self, s: State, p: Point) -> Response:
+        """The gain of the look-ahead average, over the root; a difference of directions is twice one that flips."""
+        t, m, v, n, _ = s
+        a, b = 1 / (1 - self.beta1**t), self.beta2 / (1 - self.beta2**t)
+        scale = each(torch.reciprocal, root(n, self.eps, (1 - self.beta3**t) ** -0.5))
+        out = {k: (a * x + b * v[k]) * scale[k] for k, x in m.items()}
+        return response(p.w, scale, a * averaged(self.beta1) + 2 * b * averaged(self.beta2), out=out)
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""
@@ -100,6 +109,11 @@ class ProximalDecay(Part):
             return u, s
         under = 1 + self.lr * self.schedule(p.step, p.steps) * self.rate
         return {k: torch.add(x, p.w[k], alpha=self.rate) / under for k, x in u.items()}, s
+
+    def response(self, s: State, p: Point) -> Response:
+        """One and the rate, both over what is divided by."""
+        under = 1 + self.lr * self.schedule(p.step, p.steps) * self.rate
+        return response(p.w, 1 / under, pull=self.rate / under)
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""

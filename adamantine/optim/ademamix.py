@@ -15,6 +15,7 @@ from adamantine.optim.schedule import Constant, Length, Schedule, Warmup, span
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, averaged, response
 from adamantine.tree import Params, each, size_bytes
 
 SLOW = "slow average of the gradient"
@@ -60,6 +61,13 @@ class TwoEmas(Part):
         m1 = {k: torch.lerp(s[1][k], x, 1 - self.beta1) for k, x in u.items()}
         m2 = {k: torch.lerp(s[2][k], x, 1 - beta3) for k, x in u.items()}
         return {k: torch.add(x / (1 - self.beta1**t), m2[k], alpha=alpha) for k, x in m1.items()}, (t, m1, m2)
+
+    def response(self, s: State, p: Point) -> Response:
+        """The gains of both averages together, with `alpha` and `beta3` as they are now."""
+        (t, m1, m2), (alpha, beta3) = s, self._now(p)
+        near = 1 / (1 - self.beta1**t)
+        out = {k: near * x + alpha * m2[k] for k, x in m1.items()}
+        return response(p.w, flip=near * averaged(self.beta1) + alpha * averaged(beta3), out=out)
 
     @property
     def units(self) -> tuple[str, ...]:

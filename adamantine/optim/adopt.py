@@ -15,6 +15,7 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import TINY
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params, each, size_bytes
 
 
@@ -49,6 +50,11 @@ class PreviousRms(Part):
         if self.clip:
             out = each(lambda x: x.clamp(-(t**0.25), t**0.25), out)
         return out, (t + 1, {k: torch.lerp(before[k], x, 1 - self.beta) for k, x in square.items()})
+
+    def response(self, s: State, p: Point) -> Response:
+        """One over the root that the next step divides by; what `clip` does is left out."""
+        tiny = {k: self.eps or torch.finfo(x.dtype).tiny for k, x in s[1].items()}
+        return response(p.w, {k: 1 / x.sqrt().clamp_min(tiny[k]) for k, x in s[1].items()})
 
     @property
     def units(self) -> tuple[str, ...]:

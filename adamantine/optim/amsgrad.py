@@ -15,6 +15,7 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params, each, size_bytes
 
 
@@ -46,6 +47,11 @@ class MaxRms(Part):
         top = {k: torch.maximum(s[2][k], x) for k, x in v.items()}
         under = root(top, self.eps, (1 - self.beta**t) ** -0.5 if self.debias else 1.0)
         return {k: x / under[k] for k, x in u.items()}, (t, v, top)
+
+    def response(self, s: State, p: Point) -> Response:
+        """One over the root."""
+        under = root(s[2], self.eps, (1 - self.beta ** s[0]) ** -0.5 if self.debias else 1.0)
+        return response(p.w, each(torch.reciprocal, under))
 
     @property
     def units(self) -> tuple[str, ...]:

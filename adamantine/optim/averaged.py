@@ -11,6 +11,7 @@ from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response
 from adamantine.tree import Params, each, size_bytes
 
 
@@ -60,6 +61,10 @@ class Averaged(Part):
             return u, (0, w, held)
         share = 1 / (n + 1) if self.beta is None else 1 - self.beta
         return u, (n + 1, {k: torch.lerp(x[k], y, share) for k, y in w.items()}, held)
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """The inner part's: the weights that step do not feel the average."""
+        return self.inner.response(s[2], p)
 
     def read(self, w: Params, s: State) -> Params:
         """`x`."""

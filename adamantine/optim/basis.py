@@ -18,6 +18,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Part, State
 from adamantine.point import Batch, Draw, Point, Task
+from adamantine.response import Response
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
 
@@ -151,6 +152,12 @@ def told_in(basis: Basis, inner: Part, s: State, w: Params) -> tuple[Moment, ...
     return held if isinstance(basis, Identity) else tuple(m.within(basis) for m in held)
 
 
+def answered_in(basis: Basis, inner: Part, s: State, p: Point) -> Response | None:
+    """The response of `inner` in `basis`, told from outside."""
+    held = inner.response(s, seen_in(basis, p.w, p))
+    return held if held is None or isinstance(basis, Identity) else held.within(basis)
+
+
 def reprojected(old: Basis, new: Basis, inner: Part, s: State, w: Params) -> State:
     """The state of `inner` as it is in the basis `new`, given that it is `s` in the basis `old`."""
     held = told_in(old, inner, s, w)
@@ -195,6 +202,10 @@ class InBasis(Part):
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """The inner update, rotated back."""
         return update_in(self.basis, self.inner, u, s, p)
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """The inner part's, in this basis."""
+        return answered_in(self.basis, self.inner, s, p)
 
     def read(self, w: Params, s: State) -> Params:
         """As the inner part reads."""

@@ -16,6 +16,7 @@ from adamantine.optim.rank_one import RankOne, mean_bytes, moved, scaled, zero_m
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, averaged, response
 from adamantine.tree import Params, size_bytes
 
 APART = "const T old = $m, new = old + $near * (u - old); x = (u - new) * (u - new);"
@@ -58,6 +59,12 @@ class Confidence(Part):
         apart = {k: (x - m[k]).square() + self.eps for k, x in u.items()}
         rows, columns = moved(s[1], apart, 1 - self.beta_instability)
         return {k: scaled(x, rows[k], columns[k]) if k in rows else x for k, x in m.items()}, (m, (rows, columns))
+
+    def response(self, s: State, p: Point) -> Response:
+        """The average's, over the root."""
+        m, (rows, columns) = s
+        scale = {k: scaled(torch.ones_like(x), rows[k], columns[k]) if k in rows else 1.0 for k, x in m.items()}
+        return response(p.w, scale, averaged(self.beta), out={k: x * scale[k] for k, x in m.items()})
 
     def moments(self, s: State, w: Params) -> tuple[Moment, ...]:
         """The average, steps uncounted; nothing while it is zero. The instability is nobody else's."""

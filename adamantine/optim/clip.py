@@ -1,12 +1,13 @@
 """Clipping by the global norm (Pascanu et al., arXiv:1211.5063), as `torch.nn.utils.clip_grad_norm_` does it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from adamantine.live import Live, Moment
 from adamantine.optim import limits
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params, each, norm
 
 
@@ -47,6 +48,13 @@ class Clip(Part):
         clipped = each(lambda x: x * factor, u)
         grad = clipped if u is p.grad else each(lambda x: x * factor, p.grad)
         return self.inner.update(clipped, s, p.given(grad))
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """The inner part's, with the factor of this step held still."""
+        factor = (self.norm / (norm(p.grad) + 1e-6)).clamp(max=1.0)
+        inner = self.inner.response(s, p.given(each(lambda x: x * factor, p.grad)))
+        told = None if inner is None else response(p.w, factor).then(inner)
+        return None if told is None or inner is None else replace(told, out=inner.out)
 
     def read(self, w: Params, s: State) -> Params:
         """As the inner part reads."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -32,3 +33,7 @@ class Debias(Part):
         t = s + 1
         factor = (1 - self.beta2**t) ** 0.5 / (1 - self.beta1**t)
         return {k: x * factor for k, x in u.items()}, t
+
+    def response(self, s: State, p: Point) -> Response:
+        """The factor."""
+        return response(p.w, (1 - self.beta2**s) ** 0.5 / (1 - self.beta1**s))

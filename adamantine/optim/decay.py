@@ -7,6 +7,7 @@ from adamantine.kernel import Code, Fused
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params, add
 
 
@@ -28,6 +29,10 @@ class Decay(Part):
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """`u + rate * w`."""
         return (add(u, p.w, self.rate) if self.rate else u), s
+
+    def response(self, s: State, p: Point) -> Response:
+        """The rate, as a pull."""
+        return response(p.w, pull=self.rate)
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""

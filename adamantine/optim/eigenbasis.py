@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adamantine.live import Live, Moment
 from adamantine.optim import limits
-from adamantine.optim.basis import read_in, reprojected, seen_in, told_in, update_in
+from adamantine.optim.basis import answered_in, read_in, reprojected, seen_in, told_in, update_in
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
@@ -31,6 +31,7 @@ from adamantine.optim.two_sided import (
 )
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response
 from adamantine.tree import Params
 
 Method = Literal["qr", "eigh"]
@@ -114,6 +115,10 @@ class Eigenbasis(Part):
             inner = reprojected(TwoSided(*before), TwoSided(left, right), self.inner, inner, u)
         out, inner = update_in(TwoSided(left, right), self.inner, u, inner, p)
         return out, (t + 1, (a, b), (left, right), inner)
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """The inner part's, in the eigenbasis held still."""
+        return answered_in(TwoSided(*s[2]), self.inner, s[3], p)
 
     def _basis(self, t: int, young: bool, average: Tensor, old: Tensor) -> Tensor:
         if not young and t % self.every:

@@ -13,6 +13,7 @@ from adamantine.optim import limits
 from adamantine.optim.second_moment import SYMMETRY, TINY, Shape, block_bytes, block_means, block_of, root, spread
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -62,6 +63,11 @@ class FrozenRms(Part):
             )
         under = root(s[1], self.eps)
         return {k: x / under[block_of(k, self.shape)] for k, x in u.items()}, s
+
+    def response(self, s: State, p: Point) -> Response:
+        """One over the root."""
+        under = root(s[1], self.eps)
+        return response(p.w, {k: 1 / under[block_of(k, self.shape)] for k in p.w})
 
     def fused(self, s: State, p: Point) -> Fused | None:
         """As `update`, but for a value shared by all tensors and before there is one."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -40,6 +41,11 @@ class LimitGrowth(Part):
         """`u / max(1, |u| / (growth |u before|))`."""
         pairs = {k: limited(x, s[k], self.growth) for k, x in u.items()}
         return {k: x for k, (x, _) in pairs.items()}, {k: n for k, (_, n) in pairs.items()}
+
+    def response(self, s: State, p: Point) -> Response:
+        """The factor of this step, held still."""
+        norms = {k: torch.linalg.vector_norm(p.grad[k]) for k in p.w}
+        return response(p.w, {k: torch.where(x > 0, s[k] / x, 1.0) for k, x in norms.items()})
 
     def state_bytes(self, w: Params) -> int:
         """One number a tensor."""

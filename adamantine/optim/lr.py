@@ -8,6 +8,7 @@ from adamantine.optim import limits
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -30,6 +31,10 @@ class Lr(Part):
         """The scaled direction."""
         rate = self.size * self.schedule(p.step, p.steps)
         return {k: x * rate for k, x in u.items()}, s
+
+    def response(self, s: State, p: Point) -> Response:
+        """The rate of this step."""
+        return response(p.w, self.size * self.schedule(p.step, p.steps))
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""

@@ -12,6 +12,7 @@ from adamantine.live import FIRST, Live, Moment, counted, steps_and_bias, uncoun
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, averaged, response
 from adamantine.tree import Params, each, size_bytes
 
 
@@ -39,6 +40,13 @@ class Momentum(Part):
         if not self.nesterov:
             return m, m
         return {k: torch.add(x, m[k], alpha=self.beta) for k, x in u.items()}, m
+
+    def response(self, s: State, p: Point) -> Response:
+        """`F(-1) = 1 / (1 + beta)`; with `nesterov`, `(1 + 2 beta) / (1 + beta)`."""
+        m, flip = s, 1 / (1 + self.beta)
+        if not self.nesterov:
+            return response(p.w, flip=flip, out=m)
+        return response(p.w, flip=1 + self.beta * flip, out={k: p.grad[k] + self.beta * x for k, x in m.items()})
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""
@@ -94,6 +102,16 @@ class Ema(Part):
         ahead = 1 - b ** (t + 1) if self.debias else 1.0
         out = {k: torch.add(x * ((1 - b) / now), m[k], alpha=b / ahead) for k, x in u.items()}
         return out, (t, m)
+
+    def response(self, s: State, p: Point) -> Response:
+        """`F(-1) = (1 - beta) / (1 + beta)`, and with `nesterov` what is passed on of the direction beside it."""
+        b, (t, m) = self.beta, s
+        now = 1 - b**t if self.debias else 1.0
+        if not self.nesterov:
+            return response(p.w, 1 / now, averaged(b), out=each(lambda x: x / now, m))
+        near, far = (1 - b) / now, b / (1 - b ** (t + 1) if self.debias else 1.0)
+        out = {k: near * p.grad[k] + far * x for k, x in m.items()}
+        return response(p.w, flip=near + far * averaged(b), out=out)
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`: a weighted sum of the direction and the new average."""

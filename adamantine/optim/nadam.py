@@ -15,6 +15,7 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, averaged, response
 from adamantine.tree import Params, each, size_bytes
 
 
@@ -49,6 +50,14 @@ class WarmNesterov(Part):
         m = {k: torch.lerp(s[2][k], x, 1 - self.beta) for k, x in u.items()}
         a, b = (1 - now) / (1 - product), ahead / (1 - product * ahead)
         return {k: torch.add(x * a, m[k], alpha=b) for k, x in u.items()}, (t, product, m)
+
+    def response(self, s: State, p: Point) -> Response:
+        """The gain of the weighted sum, with the weights as they are now."""
+        t, product, m = s
+        now, ahead = self._mu(t), self._mu(t + 1)
+        a, b = (1 - now) / (1 - product), ahead / (1 - product * ahead)
+        out = {k: a * p.grad[k] + b * x for k, x in m.items()}
+        return response(p.w, flip=a + b * averaged(self.beta), out=out)
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""

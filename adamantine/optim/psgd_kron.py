@@ -14,8 +14,10 @@ from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.polar import precise
 from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.symmetric_sides import between
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response
 from adamantine.tree import Params
 
 Fit = Literal["direction", "gradient"]
@@ -81,6 +83,12 @@ class Kron(Part):
                 y = _along(axis, q.T @ q if q.ndim == 2 else q * q, y)
             out[k] = y.reshape(x.shape).to(x.dtype)
         return out, (t + 1, waited, factors)
+
+    def response(self, s: State, p: Point) -> Response:
+        """`L' L` and `R' R`, in their eigenbasis."""
+        whole = {k: [q.T @ q if q.ndim == 2 else q * q for q in factors] for k, factors in s[2].items()}
+        left = {k: a[0] for k, a in whole.items()}
+        return between(left, {k: a[1] for k, a in whole.items() if len(a) > 1}, p.w)
 
     def _fitted(self, k: str, factors: tuple[Tensor, ...], u: Tensor, p: Point, balance: bool) -> tuple[Tensor, ...]:
         x = u if self.fit == "direction" else p.grad[k]

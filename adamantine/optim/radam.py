@@ -16,6 +16,7 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import TINY, root
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params, each, size_bytes
 
 
@@ -63,6 +64,11 @@ class RectifiedRms(Part):
             return u, (t, v)
         under = root(v, self.eps)
         return {k: x * factor / under[k] for k, x in u.items()}, (t, v)
+
+    def response(self, s: State, p: Point) -> Response:
+        """The factor over the root, once it is used; until then 1."""
+        factor = self._factor(s[0])
+        return response(p.w, 1.0 if factor is None else {k: factor / x for k, x in root(s[1], self.eps).items()})
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from adamantine.live import SECOND, Live, Moment, steps_and_bias
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 Means = tuple[Params, Params]
@@ -89,6 +90,12 @@ class RankOne(Part):
         v = {k: torch.lerp(x, square[k], share) for k, x in s[2].items()}
         out = {k: x * v[k].rsqrt() if k in v else scaled(x, rows[k], columns[k]) for k, x in u.items()}
         return out, (t, (rows, columns), v)
+
+    def response(self, s: State, p: Point) -> Response:
+        """One over the root."""
+        _, (rows, columns), v = s
+        ones = {k: torch.ones_like(p.w[k]) for k in rows}
+        return response(p.w, {k: v[k].rsqrt() if k in v else scaled(ones[k], rows[k], columns[k]) for k in p.w})
 
     @property
     def units(self) -> tuple[str, ...]:

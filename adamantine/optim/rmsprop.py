@@ -22,6 +22,7 @@ from adamantine.optim.second_moment import (
 )
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params, each, size_bytes
 
 MEAN = "mean of the gradient"
@@ -68,6 +69,12 @@ class CenteredRms(Part):
         mean = block_means(each(torch.square, a), self.shape)
         under = root({k: (x - mean[k]).clamp_min(0) for k, x in v.items()}, self.eps)
         return {k: x / under[block_of(k, self.shape)] for k, x in u.items()}, (v, a)
+
+    def response(self, s: State, p: Point) -> Response:
+        """One over the deviation."""
+        mean = block_means(each(torch.square, s[1]), self.shape)
+        under = root({k: (x - mean[k]).clamp_min(0) for k, x in s[0].items()}, self.eps)
+        return response(p.w, {k: 1 / under[block_of(k, self.shape)] for k in p.w})
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Schedule-free training (Defazio et al., arXiv:2405.15682): an average of the iterates in place of a decaying rate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,6 +13,7 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params, each, size_bytes
 
 
@@ -69,6 +70,21 @@ class ScheduleFree(Part):
         c = weight / total if total else 0.0
         out = {k: c * (p.w[k] - z[k]) + (1 - self.beta * (1 - c)) * x for k, x in u.items()}
         return out, (t, total, gamma, {k: z[k] - x for k, x in u.items()}, held)
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """The inner part's, with `F(-1) = 1 - beta + beta c / (2 - c)` and the weight `c` of this step held still.
+
+        With `z <- z - r` and `x <- (1 - c) x + c z` of the same `r` that changes its sign at every step, `y` moves by
+        this part of `r`.
+        """
+        t, total, gamma, z, held = s
+        inner = self.inner.response(held, p)
+        c = t**self.power * gamma**self.rate_power / total if total else 0.0
+        told = inner and inner.then(response(p.w, flip=1 - self.beta + self.beta * c / (2 - c)))
+        if inner is None or told is None:
+            return None
+        r = inner.handed_on(p.grad, p.w)
+        return replace(told, out={k: c * (p.w[k] - z[k]) + (1 - self.beta) * (1 - c) * x for k, x in r.items()})
 
     def read(self, w: Params, s: State) -> Params:
         """`x`, as the inner part reads it."""

@@ -16,6 +16,7 @@ from adamantine.live import SECOND, Live, Moment, steps_and_bias
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params, each, size
 
 Shape = Literal["full", "row", "column", "tensor", "all"]
@@ -135,6 +136,11 @@ class Rms(Part):
         v = {k: torch.lerp(s[1][k], x, 1 - self.beta) for k, x in square.items()}
         under = root(v, self.eps, (1 - self.beta**t) ** -0.5 if self.debias else 1.0)
         return {k: x / under[block_of(k, self.shape)] for k, x in u.items()}, (t, v)
+
+    def response(self, s: State, p: Point) -> Response:
+        """One over the root."""
+        under = root(s[1], self.eps, (1 - self.beta ** s[0]) ** -0.5 if self.debias else 1.0)
+        return response(p.w, {k: 1 / under[block_of(k, self.shape)] for k in p.w})
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`; a value shared by all tensors is found first."""

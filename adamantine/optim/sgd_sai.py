@@ -13,6 +13,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -39,6 +40,10 @@ class FirstSnr(Part):
         t, factor = s
         factor = factor if t else {k: self._factor(p.grad[k]) for k in u}
         return {k: factor[k] * x for k, x in u.items()}, (t + 1, factor)
+
+    def response(self, s: State, p: Point) -> Response:
+        """The factor."""
+        return response(p.w, s[1])
 
     def _factor(self, g: Tensor) -> Tensor:
         return g.norm() / (g.std() + self.eps) if g.numel() > 1 else torch.ones_like(g.reshape(()))

@@ -14,8 +14,10 @@ from adamantine.optim.momentum import Ema, Momentum
 from adamantine.optim.polar import precise
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
+from adamantine.optim.symmetric_sides import between
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response
 from adamantine.tree import Params, size_bytes
 
 Grafted = Literal["none", "sgd", "adam"]
@@ -79,6 +81,10 @@ class Roots(Part):
             y = _times(roots[1][k], y.T).T if k in roots[1] else y
             out[k] = y.reshape(x.shape).to(x.dtype)
         return out, (t + 1, (left, right), roots)
+
+    def response(self, s: State, p: Point) -> Response:
+        """The roots, in their eigenbasis."""
+        return between(s[2][0], s[2][1], p.w)
 
     def _added(self, x: Tensor, g: Tensor) -> Tensor:
         new = g @ g.T if x.ndim == 2 else g.square().sum(1)

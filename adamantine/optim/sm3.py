@@ -11,6 +11,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -48,6 +49,10 @@ class Sm3(Part):
         out = {k: torch.where(v[k] > 0, x * v[k].rsqrt(), 0.0) for k, x in u.items()}
         new = {k: tuple(_largest(x, i) for i in range(max(x.ndim, 1))) for k, x in v.items()}
         return out, new
+
+    def response(self, s: State, p: Point) -> Response:
+        """One over the root of the least accumulators, short of the one square that the next step adds."""
+        return response(p.w, {k: _least(x).clamp_min(torch.finfo(p.w[k].dtype).tiny).rsqrt() for k, x in s.items()})
 
     def state_bytes(self, w: Params) -> int:
         """One number a slice."""

@@ -13,6 +13,7 @@ from adamantine.optim.floating import Bf16
 from adamantine.optim.momentum import Ema
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response
 from adamantine.tree import Params, leaves
 
 CODED = "coded"
@@ -115,6 +116,10 @@ class Stored(Part):
         """The inner update, from the decoded state; the direction is that of the state before it is encoded again."""
         u, s = self.inner.update(u, self.decoded(s), p)
         return u, self.encoded(s)
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """The inner part's."""
+        return self.inner.response(self.decoded(s), p)
 
     def kind(self, x: Tensor) -> Any:
         """Whether its state is encoded."""

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from adamantine.live import Live, Moment
 from adamantine.optim import limits
-from adamantine.optim.basis import read_in, reprojected, seen_in, told_in, update_in
+from adamantine.optim.basis import answered_in, read_in, reprojected, seen_in, told_in, update_in
 from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.two_sided import TwoSided, aligned, eyes, paired, sides, square_bytes, symmetry_in, unpaired
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response
 from adamantine.tree import Params
 
 SINGULAR = "singular basis"
@@ -91,6 +92,10 @@ class SvdBasis(Part):
                 inner = reprojected(old, TwoSided(left, right), self.inner, inner, u)
         out, inner = update_in(TwoSided(left, right), self.inner, u, inner, p, grad)
         return out, (t + 1, left, right, inner)
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """The inner part's, in the singular basis held still."""
+        return answered_in(TwoSided(s[1], s[2]), self.inner, s[3], p)
 
     def read(self, w: Params, s: State) -> Params:
         """As the inner part reads, in the basis now in use."""

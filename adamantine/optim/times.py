@@ -7,6 +7,7 @@ from adamantine.kernel import Code, Fused
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -23,6 +24,10 @@ class Times(Part):
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """The scaled direction."""
         return {k: x * self.factor for k, x in u.items()}, s
+
+    def response(self, s: State, p: Point) -> Response:
+        """The factor."""
+        return response(p.w, self.factor)
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""

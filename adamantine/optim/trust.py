@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from adamantine.kernel import Code, Fused, Mean
 from adamantine.optim import limits
@@ -14,6 +15,7 @@ from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -34,13 +36,17 @@ class Trust(Part):
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """The scaled direction."""
-        out = {}
-        for k, x in u.items():
-            weight, length = p.w[k].norm(), x.norm()
-            ratio = self.coefficient * weight / (length + self.decay * weight)
-            ratio = torch.where((weight > 0) & (length > 0), ratio, 1.0)
-            out[k] = ratio * torch.add(x, p.w[k], alpha=self.decay)
-        return out, s
+        return {k: self._ratio(x, p.w[k]) * torch.add(x, p.w[k], alpha=self.decay) for k, x in u.items()}, s
+
+    def _ratio(self, u: Tensor, w: Tensor) -> Tensor:
+        weight, length = w.norm(), u.norm()
+        ratio = self.coefficient * weight / (length + self.decay * weight)
+        return torch.where((weight > 0) & (length > 0), ratio, 1.0)
+
+    def response(self, s: State, p: Point) -> Response:
+        """The ratios of this step, held still."""
+        ratio = {k: self._ratio(p.grad[k], x) for k, x in p.w.items()}
+        return response(p.w, ratio, pull={k: self.decay * x for k, x in ratio.items()})
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`; roots of means stand for norms, whose ratio is theirs."""

@@ -17,6 +17,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.response import Number, Response
 from adamantine.role import ROLES, Tag, Tags, bind, needed
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
@@ -190,6 +191,17 @@ class Unfused(Part):
         """As the inner part renews, at the point cut alike."""
         return self._inside.renew(s, seen_in(self._cuts, p.w, p))
 
+    def response(self, s: State, p: Point) -> Response | None:
+        """The inner part's, joined; None where that works in a basis."""
+        inner = self._inside.response(s, seen_in(self._cuts, p.w, p))
+        if inner is None or inner.basis is not None:
+            return None
+        cut = self._cuts.forth(p.w)
+        told = [{k: _spread(y[k], x) for k, x in cut.items()} for y in (inner.scale, inner.flip, inner.pull)]
+        out = None if inner.out is None else self._cuts.back(inner.out)
+        scale, flip, pull = ({k: _plain(x) for k, x in self._cuts.back(y).items()} for y in told)
+        return Response(scale, flip, pull, None, out)
+
     @property
     def units(self) -> tuple[str, ...]:
         """The inner part's."""
@@ -209,3 +221,12 @@ class Unfused(Part):
     def state_bytes(self, w: Params) -> int:
         """The inner part's, for the parts."""
         return self._inside.state_bytes(self._cuts.forth(w))
+
+
+def _spread(x: Number, like: Tensor) -> Tensor:
+    return torch.as_tensor(x, dtype=like.dtype, device=like.device).expand_as(like)
+
+
+def _plain(x: Tensor) -> Number:
+    """`x` as one number, where it is the same everywhere."""
+    return float(x.flatten()[0]) if bool((x == x.flatten()[0]).all()) else x
