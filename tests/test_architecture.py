@@ -29,7 +29,7 @@ LAYERS = [
     {"result"},
     {"stats", "finding", "tune", "module", "checkpoint", "parquet"},
     {"evidence", "comparison", "store"},
-    {"panels", "engine"},
+    {"panels", "engine", "landscape"},
     {"report", "claims"},
     {"claim", "watching"},
     {"progress", "catalogue"},
