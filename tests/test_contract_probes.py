@@ -169,7 +169,7 @@ def test_changes_nothing_and_is_deterministic(kind):
 def test_no_step_and_no_number_end_no_run(kind):
     """A probe that raised would fail the run; one that made a number out of NaN would lie."""
     probe, p = kind(), point()
-    called(probe, p.after({k: torch.zeros_like(x) for k, x in p.u.items()}, p.s))
+    called(probe, p.after({k: torch.zeros_like(x) for k, x in p.u.items()}, p.s, p.optimizer))
     lost = stepped(Point(Lost(), p.w, None))
     found = called(probe, lost)
     assert not any(math.isfinite(found[k]) for k in probe.on_quadratic(p, p.task.hessian())), found
