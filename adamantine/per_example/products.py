@@ -165,7 +165,8 @@ def gram(g: Gathered, total: bool) -> tuple[Tensor, Tensor | None]:
     out, parts = g.like.new_zeros(b, b), [*g.chunks()]
     for i, here in enumerate(parts):
         left = g.each(here).flatten(1)
-        for there in parts[i:]:
+        out[here, here] = left @ left.T
+        for there in parts[i + 1 :]:
             out[here, there] = left @ g.each(there).flatten(1).T
             out[there, here] = out[here, there].T
     return out, sum((g.each(part).sum(0) for part in parts), torch.zeros_like(g.like)) if total else None

@@ -19,6 +19,7 @@ SAME, TURNED, MOVED, OTHER = "same", "turned", "moved", "other"
 CASTS = {"to", "float", "double", "half", "bfloat16", "type", "type_as", "clone", "contiguous", "alias"}
 MOVES = {"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "transpose", "permute", "t", "view_as"}
 MOVES |= {"swapaxes", "swapdims", "movedim", "moveaxis", "reshape_as", "ravel", "__get__", "__getitem__"}
+TEMPLATES = {"to", "type_as", "view_as", "reshape_as", "expand_as"}  # of their second tensor, only the kind counts
 BROADCASTS = {"expand", "expand_as", "broadcast_to"}
 OVERRIDE_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
@@ -105,13 +106,13 @@ class Record(TorchFunctionMode):
         """Run the function, and note it if a parameter is among its arguments."""
         kwargs = kwargs or {}
         sources, data = [], False
-        for x in _tensors(args, kwargs):
+        name = getattr(func, "__name__", "")
+        for x in _tensors(args[:1] if name in TEMPLATES else args, kwargs):
             source = self.known.get(id(x))
             if source is not None:
                 sources.append(source)
             elif x.requires_grad or id(x) in self.data:
                 data = True
-        name = getattr(func, "__name__", "")
         if name == "batch_norm" and _bound(func, args, kwargs).get("training"):
             self.coupled = True
         if not sources:

@@ -36,7 +36,7 @@ class Coupled(Exception):
 def numbers(losses: Tensor) -> Tensor:
     """One for each loss: 1, 2, 4 or 8, in no order that repeats, so that nothing is rounded in any precision."""
     i = torch.arange(1, len(losses) + 1, dtype=torch.float64)
-    return (2 ** (i * GOLDEN % 1 * 4).floor()).to(losses)
+    return (2 ** (i.square() * GOLDEN % 1 * 4).floor()).to(losses)
 
 
 def read(plain: Tensor | None, scaled: Tensor | None, c: Tensor) -> tuple[Layout | None, bool]:
@@ -47,11 +47,13 @@ def read(plain: Tensor | None, scaled: Tensor | None, c: Tensor) -> tuple[Layout
     if plain is None or scaled is None or not bool(plain.any()):
         # It may take part another time: a head that starts from zero passes nothing down.
         return None, plain is None
-    if not bool(torch.isfinite(scaled).all()):
-        return None, False
-    found = fitting(plain, scaled, c)
-    if found:
-        return found[0], len(found) == 1
+    finite = torch.isfinite(plain) & torch.isfinite(scaled)
+    whole = bool(finite.all())
+    if not whole:
+        plain, scaled = (x.where(finite, torch.zeros_like(x)) for x in (plain, scaled))
+    found = fitting(plain, scaled, c) if bool(plain.any()) else []
+    if found or not whole:
+        return found[0] if found else None, whole and len(found) == 1
     if any(True for _ in layouts(plain.shape, len(c))) and not scattered(plain, scaled, c):
         raise Coupled
     return None, True
