@@ -20,8 +20,9 @@ class Sharpness:
     a later one starts from the eigenvectors found before and takes `2 top + 1`, or more, up to `products`, while the
     estimated error exceeds `tolerance` times the value. An `..._error` bounds the distance to the nearest eigenvalue
     (the residual norm), which is far more than the error where the gap to the next is wide; it does not tell whether
-    another one has just overtaken, which may be missed for a measurement or two. Raises ValueError where `products`
-    are too few.
+    another one has just overtaken, which may be missed for a measurement or two. On a new batch each time more products
+    are needed than on one that stays. Keeps `top + 1` vectors as long as the weights in the notes. Raises ValueError
+    where `products` are too few.
     """
 
     products: int = 12
