@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from adamantine.per_example.ask import ask
 from adamantine.per_example.passes import GRADS, GRAM, NORMS
-from adamantine.pieces import pieces
+from adamantine.pieces import Pieces, pieces
 from adamantine.tree import Params, place
 
 Batch = Any
@@ -200,8 +200,9 @@ class Point:
     def fresh(self, name: str) -> "Point":
         """The same weights on a batch drawn independently of this one, by the task, for this purpose and step."""
         like = next(iter(self.w.values()))
-        batch = self.task.source(self.rng(f"fresh/{name}"))(self.w)
-        return self.on(place(batch, like.device, like.dtype))
+        draw = self.task.source(self.rng(f"fresh/{name}"))
+        batches = tuple(place(draw(self.w), like.device, like.dtype) for _ in pieces(self.batch))
+        return self.on(Pieces(batches) if isinstance(self.batch, Pieces) else batches[0])
 
     def at(self, w: Params) -> "Point":
         """The same batch, seen from other weights."""
