@@ -139,6 +139,21 @@ def test_a_batch_in_pieces_has_the_sharpness_of_the_whole():
     assert found[1] == pytest.approx(found[0], rel=1e-9)
 
 
+def test_a_part_of_the_weights_has_its_own_sharpness_and_notes():
+    task = Net()
+    p = Point(task, task.init(stream(0, "init")), task.batch())
+    h, start = dense(p), 0
+    Sharpness()(p)
+    for name, x in p.w.items():
+        block = h[start : start + x.numel(), start : start + x.numel()]
+        found = Sharpness(20)(p.only([name]))["sharpness"]
+        assert found == pytest.approx(float(torch.linalg.eigvalsh(block)[-1]), rel=1e-3), name
+        start += x.numel()
+    p.cost.clear()
+    Sharpness()(p)
+    assert p.cost["hvp"] <= 4, "what was found for the whole is still there"
+
+
 @pytest.mark.parametrize("wrong", [{"products": 2}, {"top": 0}, {"top": 6}])
 def test_too_few_products_are_a_sentence(wrong):
     with pytest.raises(ValueError, match=r"at least 2 top \+ 1"):

@@ -85,9 +85,10 @@ def followed(
 
     Starts from the eigenvectors under `note` in the point's notes, and leaves there what it finds.
     """
-    found = track(a, p.rng(note), p.notes.get(note), top, sign, tolerance, products)
+    key = f"{note}, of {a.size} coordinates"  # a part of the weights has vectors of its own
+    found = track(a, p.rng(note), p.notes.get(key), top, sign, tolerance, products)
     if bool(found.values.isfinite().all()):
-        p.notes[note] = found.start
+        p.notes[key] = found.start
     out = {}
     for i, (value, bound) in enumerate(zip(found.values.tolist(), found.bounds.tolist(), strict=True), 1):
         key = name if i == 1 else f"eigenvalue/{i}"
