@@ -35,7 +35,7 @@ class TrajectoryPlane:
 def trajectory_plane(snapshots: Sequence[Params]) -> TrajectoryPlane:
     """From the weights at successive times, the last being where the slice is to be centred.
 
-    Takes the inner products of all pairs of snapshots, in float64. Raises ValueError for fewer than three snapshots,
+    They are kept by whoever trains; the checkpoints of a `Run`'s events hold them as `state["w"]`. Takes the inner products of all pairs of snapshots, in float64. Raises ValueError for fewer than three snapshots,
     and where they lie on a line.
     """
     if len(snapshots) < 3:
