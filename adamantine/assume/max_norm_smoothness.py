@@ -1,6 +1,5 @@
 """Smoothness in the maximum norm: the geometry of sign descent and Adam, which a rotation of coordinates changes."""
 
-import math
 from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
@@ -10,6 +9,8 @@ from torch import Tensor
 
 from adamantine import tree
 from adamantine.point import Point
+from adamantine.solvers.operator import hessian
+from adamantine.solvers.signs import sign_power
 
 
 @dataclass(frozen=True)
@@ -35,31 +36,10 @@ class MaxNormSmoothness:
 
     def __call__(self, p: Point) -> dict[str, float]:
         """`max_norm_smoothness`."""
-        rng = p.rng("signs")
-        best = 0.0
-        for i in range(self.starts):
-            s = tree.each(_sign, p.grad) if i == 0 else tree.each(lambda x: _random_signs(x, rng), p.w)
-            value = 0.0
-            for _ in range(self.sweeps):
-                turned = p.hvp(s)
-                reached = float(tree.norm(turned, 1))
-                if math.isnan(reached):
-                    return {"max_norm_smoothness": math.nan}
-                if reached <= value * (1 + 1e-9):
-                    break
-                value, s = reached, tree.each(_sign, turned)
-            best = max(best, value)
-        return {"max_norm_smoothness": best}
+        found = sign_power(hessian(p), self.starts, self.sweeps, p.rng("signs"), tree.flat(p.grad))
+        return {"max_norm_smoothness": found.value}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """The maximum over all sign vectors, by trying them: for a dozen coordinates."""
         signs = torch.tensor([*product((-1.0, 1.0), repeat=len(h))], dtype=h.dtype)
         return {"max_norm_smoothness": float((signs @ h).abs().sum(1).max())}
-
-
-def _sign(x: Tensor) -> Tensor:
-    return torch.where(x < 0, -1.0, 1.0).to(x.dtype)
-
-
-def _random_signs(x: Tensor, rng: torch.Generator) -> Tensor:
-    return (2 * torch.randint(2, x.shape, generator=rng) - 1).to(x.device, x.dtype)

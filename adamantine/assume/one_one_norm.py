@@ -1,16 +1,13 @@
 """The (1,1)-norm of the Hessian: an upper bound of smoothness in the maximum norm that products alone can estimate."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from adamantine import tree
 from adamantine.point import Point
-
-LARGEST = 1e7  # of a Cauchy variable; a larger one, of which there are 6 in 10^8, would drown the rest in rounding
+from adamantine.solvers.cauchy import one_one
+from adamantine.solvers.operator import hessian
 
 
 @dataclass(frozen=True)
@@ -38,28 +35,9 @@ class OneOneNorm:
 
     def __call__(self, p: Point) -> dict[str, float]:
         """`one_one_norm` and `one_one_norm_error`."""
-        rng, logs = p.rng("cauchy"), []
-        for _ in range(self.probes):
-            v = tree.each(lambda x: _cauchy(x, rng), p.w)
-            logs.append(tree.flat(p.hvp(v)).double().abs().log())
-        each, n = torch.stack(logs), self.probes
-        each = each[:, each.sum(0) != -math.inf]  # rows of zeros add nothing, and their logarithms no number
-        total = each.sum(0)
-        without = [_geometric(total - x, n - 1) for x in each]
-        spread = torch.tensor(without, dtype=torch.float64).var(correction=0)
-        error = math.sqrt((n - 1) * float(spread))
-        return {"one_one_norm": _geometric(total, n), "one_one_norm_error": error}
+        found = one_one(hessian(p), self.probes, p.rng("cauchy"))
+        return {"one_one_norm": found.value, "one_one_norm_error": found.error}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """The sum of absolute entries."""
         return {"one_one_norm": float(h.abs().sum())}
-
-
-def _geometric(logs: Tensor, n: int) -> float:
-    """The estimate summed over rows, from the sums of `n` logarithms."""
-    return math.cos(math.pi / (2 * n)) ** n * float((logs / n).exp().sum())
-
-
-def _cauchy(like: Tensor, rng: torch.Generator) -> Tensor:
-    x = torch.tan(math.pi * (torch.rand(like.shape, generator=rng, dtype=torch.float64) - 0.5))
-    return x.clamp(-LARGEST, LARGEST).to(like.device, like.dtype)

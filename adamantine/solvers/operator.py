@@ -35,7 +35,7 @@ class Operator:
 
 
 def hessian(p: Point, around: Callable[[Params], Params] | None = None) -> Operator:
-    """The Hessian at `p`, on flat vectors; with `around`, `a H a` for a symmetric `a`, as a preconditioner's root is."""
+    """The Hessian at `p`, on flat vectors; with `around`, `a H a` for a symmetric `a`, as a preconditioner's root."""
 
     def product(v: Tensor) -> Tensor:
         x = tree.like(v, p.w)

@@ -1,0 +1,84 @@
+"""Stochastic Lanczos quadrature for the spectral density (Golub & Meurant 1994; Ghorbani et al., arXiv:1901.10159)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adamantine.solvers.estimate import Estimate, jackknife, mean
+from adamantine.solvers.lanczos import lanczos
+from adamantine.solvers.operator import Operator
+
+
+@dataclass(frozen=True)
+class Density:
+    """Where the eigenvalues of a `size x size` matrix lie: `nodes [probes, steps]` with `weights` that sum to one.
+
+    Each row is the Gauss quadrature of one random start, exact for moments up to `2 steps - 1` of that start's
+    measure; rows are independent, and every error is between them. `bounds` are the residual norms of the nodes.
+    """
+
+    nodes: Tensor
+    weights: Tensor
+    bounds: Tensor
+    size: int
+    products: int
+
+    def moment(self, k: int) -> Estimate:
+        """The mean of the `k`-th powers of the eigenvalues, `tr(a^k) / d`, without bias for `k < 2 steps`."""
+        return mean((self.weights * self.nodes**k).sum(1), self.products)
+
+    def share(self, low: float = -math.inf, high: float = math.inf) -> Estimate:
+        """The share of eigenvalues in `(low, high]`."""
+        if not bool(self.nodes.isfinite().all()):
+            return Estimate(math.nan, math.nan, self.products)
+        return mean((self.weights * ((self.nodes > low) & (self.nodes <= high))).sum(1), self.products)
+
+    def quantile(self, q: float) -> Estimate:
+        """The eigenvalue below which a share `q` of them lies; its error is the jackknife's over starts.
+
+        The distribution of nodes is taken as linear between them, half of a node's weight on either side.
+        """
+        n = len(self.nodes)
+        if n < 2:
+            return Estimate(_quantile(self.nodes, self.weights, q), math.nan, self.products)
+        others = [[j for j in range(n) if j != i] for i in range(n)]
+        less = [_quantile(self.nodes[rows], self.weights[rows], q) for rows in others]
+        value = _quantile(self.nodes, self.weights, q)
+        return jackknife(value, torch.tensor(less, dtype=torch.float64), self.products)
+
+
+def density(a: Operator, steps: int, probes: int, rng: torch.Generator) -> Density:
+    """The spectral density of `a` from `steps` products for each of `probes` random starts.
+
+    Fewer where a start's Krylov space ends sooner; its row is then filled up with nodes of no weight. NaN where a
+    product is not finite. Raises ValueError for less than one step or probe.
+    """
+    if steps < 1 or probes < 1:
+        raise ValueError(f"density: steps = {steps} and probes = {probes} must be at least 1.")
+    before = a.count
+    shape = probes, min(steps, a.size)
+    nodes, weights, bounds = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
+    for i in range(probes):
+        found = lanczos(a, steps, rng)
+        k = len(found.values)
+        nodes[i] = found.values[-1]  # what fills a row up weighs nothing, but must lie within the spectrum
+        nodes[i, :k], weights[i, :k], bounds[i, :k] = found.values, found.weights, found.errors
+        if math.isnan(float(found.values[0])):
+            weights[i] = math.nan
+    return Density(nodes, weights, bounds, a.size, a.count - before)
+
+
+def _quantile(nodes: Tensor, weights: Tensor, q: float) -> float:
+    values, order = nodes.flatten().sort()
+    w = weights.flatten()[order]
+    if not bool(w.isfinite().all()):
+        return math.nan
+    values, w = values[w > 0], w[w > 0]
+    reached = (w.cumsum(0) - w / 2) / w.sum()
+    i = int(torch.searchsorted(reached, torch.tensor(q, dtype=torch.float64)))
+    if i == 0 or i == len(values):
+        return float(values[min(i, len(values) - 1)])
+    t = (q - float(reached[i - 1])) / (float(reached[i]) - float(reached[i - 1]))
+    return float(values[i - 1] + t * (values[i] - values[i - 1]))
