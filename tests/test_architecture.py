@@ -19,7 +19,7 @@ LAYERS = [
     {"tag_blocks"},
     {"tagger"},
     {"tag_table"},
-    {"nets", "data", "closure", "solvers", "autodiff"},
+    {"nets", "data", "closure", "solvers", "autodiff", "torch_state"},
     {"optim", "tasks", "probes"},
     {"assume"},
     {"listing", "composition", "rated"},

@@ -20,6 +20,8 @@ from torch.optim import Optimizer
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point, stream
+from adamantine.response import Response
+from adamantine.torch_state import answer
 from adamantine.tree import Params, leaves
 
 SET = "a set of"  # how a set is kept as data
@@ -56,9 +58,8 @@ class TorchStep(Part):
         try:
             given = dict(options)
         except (TypeError, ValueError) as error:
-            raise TypeError(
-                f'TorchStep: options is {options!r}, but must be a dict; give {{"lr": 1e-3}}, say.'
-            ) from error
+            mend = 'must be a dict; give {"lr": 1e-3}, say.'
+            raise TypeError(f"TorchStep: options is {options!r}, but {mend}") from error
         pairs = tuple((k, _option(k, x)) for k, x in given.items())
         object.__setattr__(self, "kind", _class(kind))
         _accepted(self.kind, dict(pairs))
@@ -97,6 +98,11 @@ class TorchStep(Part):
             # In a program that steps without a closure there is no loss to give.
             _step(optimizer, closure, getattr(p.task, "closure", closure) is None)
         return {k: p.w[k] - x.detach() for k, x in weights.items()}, self._memory(optimizer, weights)
+
+    def response(self, s: State, p: Point) -> Response | None:
+        """What `torch_state` reads of a class of torch's own; None for others."""
+        groups = {k: group for group in s.get("groups", ()) for k in p.w}
+        return answer(self.kind, groups, s["tensors"], p.w, p.grad) if s else None
 
     def read(self, w: Params, s: State) -> Params:
         """The weights that the optimizer evaluates, where it has `eval()`; else `w`."""
@@ -165,10 +171,8 @@ class TorchStep(Part):
             return {SET: tuple(self._data(y, where) for y in sorted(x))}
         if isinstance(x, numbers.Number) and hasattr(x, "item"):
             return getattr(x, "item")()  # noqa: B009 (one of numpy's)
-        raise TypeError(
-            f"TorchStep: {self.kind.__name__} keeps {where!r}, a {type(x).__name__}, which cannot be carried from step "
-            "to step as data; use an optimizer that keeps tensors and numbers."
-        )
+        mend = "cannot be carried from step to step as data; use an optimizer that keeps tensors and numbers."
+        raise TypeError(f"TorchStep: {self.kind.__name__} keeps {where!r}, a {type(x).__name__}, which {mend}")
 
 
 @contextmanager
@@ -216,9 +220,8 @@ def _class(kind: Any) -> type[Optimizer]:
             mend = 'give the full name of one that is installed, "torch.optim.AdamW", say'
             raise ValueError(f"TorchStep: {kind!r} cannot be imported ({error}); {mend}.") from error
     if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
-        raise TypeError(
-            f"TorchStep: kind {kind!r} is no torch.optim.Optimizer; give its class, as in torch.optim.AdamW."
-        )
+        mend = "give its class, as in torch.optim.AdamW."
+        raise TypeError(f"TorchStep: kind {kind!r} is no torch.optim.Optimizer; {mend}")
     if "<" in kind.__qualname__:
         mend = "define the class at the top of a module"
         raise ValueError(f"TorchStep: {kind.__qualname__} has no name outside the function that made it; {mend}.")
@@ -243,7 +246,5 @@ def _option(name: str, x: Any) -> Any:
         return tuple(_option(name, y) for y in x)
     if x is None or isinstance(x, (bool, int, float, str)):
         return x
-    raise TypeError(
-        f"TorchStep: option {name!r} is a {type(x).__name__}, but options must be numbers, strings, None and tuples of "
-        "them, which have an identity; give it as one of these."
-    )
+    mend = "options must be numbers, strings, None and tuples of them, which have an identity; give it as one of these."
+    raise TypeError(f"TorchStep: option {name!r} is a {type(x).__name__}, but {mend}")

@@ -97,10 +97,10 @@ def _response(p: Point) -> Response:
         )
     told = p.optimizer.response(p.s, p)
     if told is None:
-        name = _named(p.optimizer)
+        why = getattr(p.optimizer, "unanswered", None) or "answers by signs, masks or the size of its own direction"
         raise ValueError(
-            f"{who}: {name} answers by signs, masks or the size of its own direction, so that its stability has no "
-            "linear threshold; measure Sharpness or DirectionalSharpness instead."
+            f"{who}: {_named(p.optimizer)} {why}, so that no linear threshold of its stability is known; measure "
+            "Sharpness or DirectionalSharpness instead."
         )
     return told
 
