@@ -85,13 +85,17 @@ class Store:
             )
 
     def write(self, run: Run, result: Result) -> None:
-        """Put a run that ended into place whole. Raises StoreError where the disk refuses."""
+        """Put a run that ended into place whole, with its code. Raises StoreError where the disk refuses."""
         spec = Spec(SCHEMA, result.key, repr(run), repr(run.task), repr(run.optimizer), run.steps, run.seed, run.role)
+        self.put(spec, result, sources(run))
+
+    def put(self, spec: Spec, result: Result, code: dict[str, str] | None = None) -> None:
+        """`write`, of what `spec` says in words; `code` are source texts by module."""
         final = self.path / "runs" / result.key
         aside = self.path / "runs" / f".{result.key}.{uuid.uuid4().hex[:8]}"
         try:
             aside.mkdir(parents=True)
-            provenance = {**result.provenance, "code": self._snapshot(run)}
+            provenance = {**result.provenance, "code": self._snapshot(code or {})}
             (aside / "spec.json").write_bytes(_json(spec))
             (aside / "provenance.json").write_bytes(_json(provenance))
             (aside / "status.json").write_bytes(_json(Status(result.status, result.why)))
@@ -210,10 +214,10 @@ class Store:
             where = "it is left where it is, unread"
         self.troubles.append(f"run {folder.name} cannot be read ({why}); {where} and will be run again.")
 
-    def _snapshot(self, run: Run) -> dict[str, str]:
+    def _snapshot(self, code: dict[str, str]) -> dict[str, str]:
         """Module names with the hash under which `code/` holds their source."""
         out = {}
-        for name, text in sources(run).items():
+        for name, text in code.items():
             digest = hashlib.sha256(text.encode()).hexdigest()[:16]
             file = self.path / "code" / f"{digest}.py"
             if not file.exists():

@@ -1,0 +1,122 @@
+"""Which probes are due at a step: every so many steps, or as often as a share of the time allows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+REMEMBERS = 0.3  # weight of the newest cost in a probe's expected cost
+SAVED = 2.0  # a probe saves up for at most so many measurements
+
+
+class Timetable(Protocol):
+    """When to measure. Costs and times are in seconds."""
+
+    def due(self, step: int) -> tuple[int, ...]:
+        """The probes, by number, to measure at `step`; asked once a step."""
+        ...
+
+    def passed(self, seconds: float, own: float) -> None:
+        """A step has taken `seconds` without what the watching took, which is `own` and belongs to no probe."""
+        ...
+
+    def took(self, probe: int, seconds: float) -> None:
+        """A probe has been measured, at this cost."""
+        ...
+
+    def drop(self, probe: int) -> None:
+        """A probe is not measured any more."""
+        ...
+
+
+class Every:
+    """Each probe at the multiples of its own interval, the first step included."""
+
+    def __init__(self, intervals: Sequence[int]) -> None:
+        self.intervals = dict(enumerate(intervals))
+
+    def due(self, step: int) -> tuple[int, ...]:
+        """Those whose interval divides `step`."""
+        return tuple(i for i, every in self.intervals.items() if step % every == 0)
+
+    def passed(self, seconds: float, own: float) -> None:
+        """Nothing follows."""
+
+    def took(self, probe: int, seconds: float) -> None:
+        """Nothing follows."""
+
+    def drop(self, probe: int) -> None:
+        """Forget its interval."""
+        self.intervals.pop(probe, None)
+
+
+class Budget:
+    """At most `share` of the time that training takes, in equal parts for every probe.
+
+    A probe that has been tried saves its part of `share` times every step's time until that pays for the next
+    measurement, whose cost is expected to be as before (an exponential average); what watching itself takes is paid in
+    equal parts too. What an untried probe costs is not known: one at a time is tried, in the order given, and only
+    when all that was spent before has been earned. The share is thus exceeded by no more than one first measurement.
+    """
+
+    def __init__(self, share: float, probes: int) -> None:
+        self.share = share
+        self.credit = dict.fromkeys(range(probes), 0.0)
+        self.expected: dict[int, float] = {}
+        self.times: dict[int, int] = {}
+        self.owed = 0.0  # what was spent beyond what was earned, by all together
+
+    def due(self, step: int) -> tuple[int, ...]:
+        """Those that can pay, and an untried one where nothing is owed."""
+        can = [i for i, cost in self.expected.items() if self.credit[i] >= cost]
+        reserved = sum(self.expected[i] for i in can)
+        untried = next((i for i in self.credit if i not in self.expected), None)
+        if untried is not None and self.owed + reserved <= 0:
+            can.append(untried)
+        return tuple(sorted(can))
+
+    def passed(self, seconds: float, own: float) -> None:
+        """Everyone earns an equal part of the share, and pays an equal part of what belongs to no probe."""
+        earned = self.share * seconds - own
+        self.owed -= earned
+        for i in self.credit:
+            self.credit[i] += earned / len(self.credit)
+            if i in self.expected:
+                self.credit[i] = min(self.credit[i], SAVED * self.expected[i])
+
+    def took(self, probe: int, seconds: float) -> None:
+        """Pay, and expect what has been seen."""
+        if probe not in self.credit:
+            return
+        self.owed += seconds
+        self.credit[probe] -= seconds
+        self.times[probe] = self.times.get(probe, 0) + 1
+        before = self.expected.get(probe, seconds)
+        # The first one starts from nothing, and tells little of the next.
+        weight = 1.0 if self.times[probe] <= 2 else REMEMBERS
+        self.expected[probe] = before + weight * (seconds - before)
+
+    def drop(self, probe: int) -> None:
+        """Its part goes to the others."""
+        self.credit.pop(probe, None)
+        self.expected.pop(probe, None)
+
+
+def timetable(every: Any, budget: float | None, probes: Sequence[Any]) -> Timetable:
+    """`every` N steps (or {probe: N}, the others every 16), or within `budget`, a share between 0 and 1.
+
+    ValueError or TypeError where they are neither.
+    """
+    if budget is not None:
+        if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < 1:
+            raise ValueError(f"watch: budget is {budget!r}, but must be a share of the time between 0 and 1, as 0.1.")
+        return Budget(float(budget), len(probes))
+    given = every if isinstance(every, Mapping) else {}
+    rest = 16 if isinstance(every, Mapping) else every
+    found = {i: n for key, n in given.items() for i, p in enumerate(probes) if key in (p, type(p))}
+    strange = next((key for key in given if not any(key in (p, type(p)) for p in probes)), None)
+    if strange is not None:
+        raise ValueError(f"watch: every names {strange!r}, which is not among the probes; add it to probes.")
+    intervals = [found.get(i, rest) for i in range(len(probes))]
+    for n in [*intervals, rest]:
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"watch: every is {n!r}, but must be a whole number of steps, at least 1.")
+    return Every(intervals)
