@@ -72,7 +72,7 @@ def check(p, close=CLOSE, **served):
     """All three questions, asked twice: the second time from what was remembered. `served` are those not by hooks."""
     truth = one_by_one(p)
     scale = max(float(x.norm()) for x in truth.values())
-    whole = sum(x.flatten(1) @ x.flatten(1).T for x in truth.values())
+    whole = sum(x.reshape(len(x), -1) @ x.reshape(len(x), -1).T for x in truth.values())
     for known in (False, True, False):
         q, r, s = p.at(p.w), p.at(p.w), p.at(p.w)
         if known:
@@ -82,7 +82,7 @@ def check(p, close=CLOSE, **served):
             near = partial(torch.testing.assert_close, rtol=close, atol=close * scale, check_dtype=False)
             near(each[k], x, msg=lambda text, k=k: f"{k}: {text}")
             assert each[k].dtype == p.w[k].dtype
-            near(norms[k], x.flatten(1).norm(dim=1), msg=lambda text, k=k: f"norm of {k}: {text}")
+            near(norms[k], x.reshape(len(x), -1).norm(dim=1), msg=lambda text, k=k: f"norm of {k}: {text}")
             for one in (q, r, s):
                 near(one.grad[k], x.mean(0), msg=lambda text, k=k: f"gradient of {k}: {text}")
         torch.testing.assert_close(s.each_gram(), whole, rtol=close, atol=close * scale**2, check_dtype=False)
@@ -289,6 +289,40 @@ def test_vmap_serves_what_it_can():
     check(module_point(Bent, (normal(4, 4), labels(4))), slope__weight="vmap", a__weight="vmap")
 
 
+class Scalars(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head, self.scale, self.v = nn.Linear(4, 3), nn.Parameter(torch.tensor(0.3)), nn.Parameter(torch.randn(4))
+
+    def forward(self, x):
+        x = torch.addmm(self.v, x, self.head.weight.T @ self.head.weight)
+        return self.head(x + (x @ self.v)[:, None]) * self.scale.exp() + self.v.norm() * x[:, :1]
+
+
+def test_numbers_and_what_is_computed_from_parameters_alone():
+    check(module_point(Scalars, (normal(4, 4), labels(4))))
+
+
+class Experts(nn.Module):
+    """Each example goes to the expert that its own first entry asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.experts, self.head = nn.Linear(4, 4), nn.Parameter(torch.randn(4, 4, 4)), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        out = torch.zeros_like(x)
+        for i in (x[:, 0] > 0).long().unique():
+            rows = (x[:, 0] > 0).long() == i
+            out[rows] = F.linear(x[rows], self.experts[i])
+        return self.head(out)
+
+
+def test_experts_chosen_by_the_data_are_no_coupling():
+    check(module_point(Experts, (normal(8, 4), labels(8))), experts="loop")
+
+
 class Hidden(torch.autograd.Function):
     """A product that no torch function announces."""
 
@@ -456,6 +490,14 @@ def test_what_a_question_costs_and_brings_along():
     given = p.given(standing)
     given.each_grad_norm()
     assert given.grad is standing
+
+
+def test_where_gradients_are_off():
+    for build in (Scalars, Bent, Experts):
+        p = module_point(build, (normal(4, 4), labels(4)))
+        with torch.no_grad():
+            each = p.at(p.w).each_grad()
+        assert all(torch.equal(x, p.each_grad()[k]) and not x.requires_grad for k, x in each.items())
 
 
 def test_losses_without_parameters_and_single_examples():

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from adamantine.per_example.passes import GRADS, GRAM, Answer, Asked
+from adamantine.per_example.products import flat
 from adamantine.per_example.record import Record
 from adamantine.per_example.trial import Coupled, Plan
 from adamantine.pieces import pieces
@@ -32,7 +33,7 @@ def ask(task: Any, owner: Any, w: Params, batch: Any, want: str, total: bool) ->
         return answers[0]
     found = {k: torch.cat([x.found[k] for x in answers]) for k in answers[0].found}
     if every != want:
-        found = {GRAM: torch.stack([x.flatten(1) @ x.flatten(1).T for x in found.values()]).sum(0)}
+        found = {GRAM: torch.stack([flat(x) @ flat(x).T for x in found.values()]).sum(0)}
     totals = [x.total for x in answers if x.total is not None]
     summed = {k: torch.stack([x[k] for x in totals]).sum(0) for k in w} if totals else None
     return Answer(torch.cat([x.losses for x in answers]), found, summed, answers[-1].how)
@@ -40,14 +41,15 @@ def ask(task: Any, owner: Any, w: Params, batch: Any, want: str, total: bool) ->
 
 def _one_piece(task: Any, owner: Any, w: Params, batch: Any, want: str, total: bool) -> Answer:
     w = {k: x.detach().requires_grad_() for k, x in w.items()}
-    with torch.enable_grad(), Record(w, batch) as record:
-        losses = task.losses(w, batch)
-    if record.coupled:
-        raise _refusal(owner, "BatchNorm in training couples the batch")
-    try:
-        return Asked(task.losses, w, batch, record, losses).answer(_remembered(owner), want, total)
-    except Coupled:
-        raise _refusal(owner, "what the network computes for one example depends on others") from None
+    with torch.enable_grad():  # an optimizer's step is often taken where gradients are off
+        with Record(w, batch) as record:
+            losses = task.losses(w, batch)
+        if record.coupled:
+            raise _refusal(owner, "BatchNorm in training couples the batch")
+        try:
+            return Asked(task.losses, w, batch, record, losses).answer(_remembered(owner), want, total)
+        except Coupled:
+            raise _refusal(owner, "what the network computes for one example depends on others") from None
 
 
 def _refusal(owner: Any, reason: str) -> ValueError:

@@ -71,6 +71,11 @@ class Gathered:
         return (slice(i, min(i + many, self.examples)) for i in range(0, self.examples, many))
 
 
+def flat(grads: Tensor) -> Tensor:
+    """`[B, n]`, of numbers too."""
+    return grads.reshape(len(grads), -1)
+
+
 def factors(terms: Sequence[Term]) -> bool:
     """Whether all terms are products or lookups, whose inner products need no gradients."""
     return bool(terms) and all(isinstance(x, (Outer, Lookup)) for x in terms)
@@ -92,12 +97,12 @@ def squares(g: Gathered, total: bool) -> tuple[Tensor, Tensor | None]:
     if g.plain and factors(g.terms) and not spreads(g, total):
         return _ghost_squares(g), g.total() if total else None
     if g.plain and len(g.terms) == 1 and isinstance(g.terms[0], Dense):
-        norms = torch.linalg.vector_norm(g.terms[0].grads.flatten(1), dim=1)
+        norms = torch.linalg.vector_norm(flat(g.terms[0].grads), dim=1)
         return norms.square(), g.total() if total else None
     found, summed = [], None
     for part in g.chunks():
         grads = g.each(part)
-        found.append(torch.linalg.vector_norm(grads.flatten(1), dim=1).square())
+        found.append(torch.linalg.vector_norm(flat(grads), dim=1).square())
         if total:
             here = grads.sum(0)
             summed = here if summed is None else summed.add_(here)
@@ -160,14 +165,14 @@ def gram(g: Gathered, total: bool) -> tuple[Tensor, Tensor | None]:
             return _ghost_gram(g), g.total() if total else None
     if b * n <= KEPT:
         each = g.each(slice(None))
-        flat = each.flatten(1)
-        return flat @ flat.T, g.summed(each) if total else None
+        long = flat(each)
+        return long @ long.T, g.summed(each) if total else None
     out, parts = g.like.new_zeros(b, b), [*g.chunks()]
     for i, here in enumerate(parts):
-        left = g.each(here).flatten(1)
+        left = flat(g.each(here))
         out[here, here] = left @ left.T
         for there in parts[i + 1 :]:
-            out[here, there] = left @ g.each(there).flatten(1).T
+            out[here, there] = left @ flat(g.each(there)).T
             out[there, here] = out[here, there].T
     return out, sum((g.each(part).sum(0) for part in parts), torch.zeros_like(g.like)) if total else None
 

@@ -154,7 +154,7 @@ class Record(TorchFunctionMode):
 
     def _note(self, func: Any, name: str, args: Any, kwargs: Any, sources: list[Source], out: Any) -> None:
         names = {k for s in sources for k in s.names}
-        if not isinstance(out, Tensor) or name not in ARGUMENTS:
+        if not isinstance(out, Tensor) or name not in ARGUMENTS or not _rows(name, args, sources):
             self.lost |= names
         elif out.requires_grad:
             given = _bound(func, args, kwargs)
@@ -169,6 +169,14 @@ class Record(TorchFunctionMode):
                 source = self.known.get(id(y)) if isinstance(y, Tensor) else None
                 if source is not None:
                     yield f"{i}" if k == "tensors" else k, source
+
+
+def _rows(name: str, args: Any, sources: list[Source]) -> bool:
+    """Whether an index, if it is one, takes rows of a matrix for the examples, and not a matrix for all of them."""
+    if name != "__getitem__":
+        return True
+    index = args[1][0] if isinstance(args[1], tuple) and len(args[1]) == 1 else args[1]
+    return isinstance(index, Tensor) and index.ndim > 0 and sources[0].tensor.ndim <= 2
 
 
 def _tensors(args: Any, kwargs: dict[str, Any]) -> Iterator[Tensor]:

@@ -50,6 +50,8 @@ def term(op: Operation, slot: str, theta: Tensor, d: Tensor, layout: Layout) -> 
 
 def _tokens(x: Tensor, layout: Layout, like: Tensor) -> Tensor:
     """`[B, T, features]` of `[..., features]`."""
+    if layout.axis == 0 and len(x) == layout.examples * layout.inner:
+        return x.reshape(layout.examples, -1, x.shape[-1]).to(like.dtype)
     return layout.lead(x).reshape(layout.examples, -1, x.shape[-1]).to(like.dtype)
 
 
