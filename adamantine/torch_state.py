@@ -47,11 +47,12 @@ def moments(groups: Mapping[str, Memory], states: Mapping[str, Memory]) -> tuple
     """The averages that the states hold under their usual names, without the bias from the start at zero.
 
     `exp_avg` and `exp_avg_sq` with the group's `betas` (without them, or without a count of steps, as they are),
-    `momentum_buffer`, the sum with the group's `momentum`, where nothing scales the gradient before, `square_avg`.
+    `square_avg` with the group's `alpha`; `momentum_buffer`, a sum with the group's `momentum`, where nothing scales
+    the gradient before it.
     """
     found: dict[tuple[str, int], Params] = {}
     for k, s in states.items():
-        group, t = groups[k], int(s.get("step", 0))
+        group, t = groups[k], int(s.get("step") or 0)
         betas = group.get("betas") or ()
         for name, kind, i in (("exp_avg", FIRST, 0), ("exp_avg_sq", SECOND, 1)):
             if isinstance(s.get(name), Tensor) and s[name].is_floating_point():
@@ -61,7 +62,8 @@ def moments(groups: Mapping[str, Memory], states: Mapping[str, Memory]) -> tuple
             beta, damping = group.get("momentum", 0.0), group.get("dampening", 0.0)
             found.setdefault((FIRST, 0), {})[k] = s["momentum_buffer"] * ((1 - beta) / (1 - damping or 1.0))
         if isinstance(s.get("square_avg"), Tensor):
-            found.setdefault((SECOND, 0), {})[k] = s["square_avg"].clone()
+            held = 1 - float(group["alpha"]) ** t if t and "alpha" in group else 1.0
+            found.setdefault((SECOND, t), {})[k] = s["square_avg"] / held
     return tuple(Moment(kind, value, t) for (kind, t), value in found.items())
 
 
