@@ -1,7 +1,8 @@
 """What was measured, on disk as it comes: a line of JSON a measurement, which a killed program leaves behind.
 
     STORE/watching/KEY/spec.json     what is watched
-                       rows.jsonl    {"step": 16, "rows": {"loss": 1.5, ...}}, or {"facts": {...}}: the last ones hold
+                       rows.jsonl    {"step": 16, "rows": {"loss": 1.5, ...}}
+                       facts.json    what it cost, what was unavailable, and so on, as of a few seconds ago
 
 A line that was torn, by a full disk or a kill, is left out on reading.
 """
@@ -37,20 +38,17 @@ class Journal:
         """Numbers of one step."""
         self.lines.append(json.dumps({"step": step, "rows": rows}))
 
-    def facts(self, facts: Mapping[str, Any]) -> None:
-        """What is known by now of costs, of what is unavailable, and so on."""
-        self.lines.append(json.dumps({"facts": facts}))
-
-    def flush(self) -> None:
-        """Write what has not been written."""
-        if not self.lines:
-            return
+    def flush(self, facts: Mapping[str, Any] | None = None) -> None:
+        """Write what has not been written, and the facts, if given, in the place of those before."""
         try:
             if not (self.folder / "spec.json").exists():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 (self.folder / "spec.json").write_bytes(msgspec.json.encode(self.spec))
+            if facts is not None:
+                (self.folder / ".facts").write_text(json.dumps(facts))
+                (self.folder / ".facts").replace(self.folder / "facts.json")
             with (self.folder / "rows.jsonl").open("a") as file:
-                file.write(("\n" if self.torn else "") + "\n".join(self.lines) + "\n")
+                file.write("".join(f"{line}\n" for line in [""] * self.torn + self.lines))
         except OSError as error:
             self.torn = True  # some of it may have been written: the next line begins on a new one
             if not self.told:
@@ -61,10 +59,7 @@ class Journal:
 
     def rows(self) -> tuple[Row, ...]:
         """All of them, those in memory included."""
-        text = ""
-        if (self.folder / "rows.jsonl").exists():
-            text = (self.folder / "rows.jsonl").read_text()
-        return _parsed(text.splitlines() + self.lines)[0]
+        return _parsed(_text(self.folder / "rows.jsonl").splitlines() + self.lines)
 
     def remove(self) -> None:
         """The run has a better place now."""
@@ -77,8 +72,8 @@ def read(folder: Path) -> tuple[Result, Spec]:
     Raises OSError or msgspec's error where there is none.
     """
     spec = msgspec.json.decode((folder / "spec.json").read_bytes(), type=Spec)
-    file = folder / "rows.jsonl"
-    rows, facts = _parsed(file.read_text(errors="replace").splitlines() if file.exists() else [])
+    rows = _parsed(_text(folder / "rows.jsonl").splitlines())
+    facts = json.loads(_text(folder / "facts.json") or "{}")
     spec.steps = max((r.step + 1 for r in rows), default=0)
     return Result(spec.key, INTERRUPTED, rows, "the program ended without closing the watch", facts), spec
 
@@ -99,14 +94,16 @@ def spec_of(key: str, words: str, task: str, optimizer: str, seed: int) -> Spec:
     return Spec(SCHEMA, key, words, task, optimizer, 0, seed, "watch")
 
 
-def _parsed(lines: list[str]) -> tuple[tuple[Row, ...], dict[str, Any]]:
-    rows, facts = [], {}
+def _text(file: Path) -> str:
+    return file.read_text(errors="replace") if file.exists() else ""
+
+
+def _parsed(lines: list[str]) -> tuple[Row, ...]:
+    rows = []
     for line in lines:
         try:
             entry = json.loads(line)
-            if "rows" in entry:
-                rows += [Row(int(entry["step"]), str(k), float(x)) for k, x in entry["rows"].items()]
-            facts = entry.get("facts", facts)
+            rows += [Row(int(entry["step"]), str(k), float(x)) for k, x in entry["rows"].items()]
         except (ValueError, TypeError, AttributeError, KeyError):
             continue  # torn
-    return tuple(rows), facts
+    return tuple(rows)

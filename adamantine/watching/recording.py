@@ -1,6 +1,7 @@
 """What a watch tells: rows to the journal and to receivers, sentences to the log, in the end a run to the store."""
 
 import logging
+import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -36,14 +37,17 @@ class Recording:
         self.store, self.name, self.key, self.words = Store(store), name, uuid.uuid4().hex[:16], dict(words)
         self.spec = spec_of(self.key, f"watch of {name}", words["model"], words["optimizer"], seed)
         self.journal, self.sinks, self.notes = Journal(self.store.path, self.spec), Sinks(to), []
-        self.clock, self.flushed, self.started = clock, clock(), datetime.now(UTC)
+        self.clock, self.flushed, self.started = clock, -math.inf, datetime.now(UTC)
 
-    def tell(self, step: int, rows: Mapping[str, float], now: bool) -> None:
-        """Numbers of a step; on disk at once, or in a few seconds."""
+    def tell(self, step: int, rows: Mapping[str, float], now: bool, facts: Callable[[], dict[str, Any]]) -> None:
+        """Numbers of a step, on disk `now` or in a few seconds, as the facts are."""
         self.journal.measured(step, rows)
         self.sinks.send(step, rows)
-        if now or len(self.journal.lines) > HOLD or self.clock() - self.flushed > FLUSH:
+        late = self.clock() - self.flushed > FLUSH
+        if late:
             self.flushed = self.clock()
+            self.journal.flush(facts())
+        elif now or len(self.journal.lines) > HOLD:
             self.journal.flush()
 
     def note(self, sentence: str, once: str | None = None) -> None:
@@ -63,8 +67,7 @@ class Recording:
 
     def finish(self, facts: Mapping[str, Any], device: torch.device) -> bool:
         """Write the run into the store and remove its journal; whether that could be done."""
-        self.journal.facts(facts)
-        self.journal.flush()
+        self.journal.flush(facts)
         self.spec.steps = facts["steps"]
         try:
             self.store.put(self.spec, self.result({**provenance(str(device)), **facts}, DONE))

@@ -136,7 +136,7 @@ class Watch:
             self._held.append(batch)
             rows = self._measured(start)
         if rows or self._numbers:
-            self._record.tell(self._step, {**rows, **self._numbers}, bool(rows))
+            self._record.tell(self._step, {**rows, **self._numbers}, bool(rows), self.facts)
             self._numbers = {}
         self._step += 1
         self._look_ahead()
@@ -171,7 +171,6 @@ class Watch:
             why = reason(error)
             self._record.note(f"Nothing could be measured at step {self._step}: {why}", "Nothing could be measured")
         self._measurements += 1
-        self._record.journal.facts(self.facts())
         whole = self._steps.own + self._clock() - start
         self._own += whole
         shared = (whole - sum(seconds.values())) / len(self._due)
@@ -227,7 +226,7 @@ class Watch:
         self._closed = True
         atexit.unregister(self._at_exit)
         if self._numbers:
-            self._record.tell(self._step, self._numbers, True)
+            self._record.tell(self._step, self._numbers, True, self.facts)
         device = next(iter(self._steps.names().values())).device
         self._steps.close()
         written = self._record.finish(self.facts(), device)
