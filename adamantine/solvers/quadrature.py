@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from adamantine.solvers.estimate import Estimate, jackknife, mean
+from adamantine.solvers.estimate import Estimate, mean
 from adamantine.solvers.lanczos import lanczos
 from adamantine.solvers.operator import Operator
 
@@ -36,17 +37,20 @@ class Density:
         return mean((self.weights * ((self.nodes > low) & (self.nodes <= high))).sum(1), self.products)
 
     def quantile(self, q: float) -> Estimate:
-        """The eigenvalue below which a share `q` of them lies; its error is the jackknife's over starts.
+        """The eigenvalue below which a share `q` of them lies.
 
-        The distribution of nodes is taken as linear between them, half of a node's weight on either side.
+        The distribution of nodes is taken as linear between them, half of a node's weight on either side. The error is
+        half of the distance between the quantiles one standard error of the share below `q` and above (Woodruff 1952); up to
+        twice too large where the nodes of a start are few, since a share moves by what a node weighs.
         """
-        n = len(self.nodes)
-        if n < 2:
-            return Estimate(_quantile(self.nodes, self.weights, q), math.nan, self.products)
-        others = [[j for j in range(n) if j != i] for i in range(n)]
-        less = [_quantile(self.nodes[rows], self.weights[rows], q) for rows in others]
-        value = _quantile(self.nodes, self.weights, q)
-        return jackknife(value, torch.tensor(less, dtype=torch.float64), self.products)
+        values, reached = _distribution(self.nodes, self.weights)
+        if not bool(reached.isfinite().all()):
+            return Estimate(math.nan, math.nan, self.products)
+        here = float(np.interp(q, reached, values))
+        shares = [np.interp(here, *_distribution(x, w)) for x, w in zip(self.nodes, self.weights, strict=True)]
+        error = mean(torch.tensor(shares, dtype=torch.float64), 0).error
+        low, high = np.interp([q - error, q + error], reached, values)
+        return Estimate(here, float(high - low) / 2, self.products)
 
 
 def density(a: Operator, steps: int, probes: int, rng: torch.Generator) -> Density:
@@ -63,22 +67,16 @@ def density(a: Operator, steps: int, probes: int, rng: torch.Generator) -> Densi
     for i in range(probes):
         found = lanczos(a, steps, rng)
         k = len(found.values)
-        nodes[i] = found.values[-1]  # what fills a row up weighs nothing, but must lie within the spectrum
+        nodes[i], bounds[i] = found.values[-1], found.errors[-1]  # what fills a row up weighs nothing
         nodes[i, :k], weights[i, :k], bounds[i, :k] = found.values, found.weights, found.errors
         if math.isnan(float(found.values[0])):
             weights[i] = math.nan
     return Density(nodes, weights, bounds, a.size, a.count - before)
 
 
-def _quantile(nodes: Tensor, weights: Tensor, q: float) -> float:
+def _distribution(nodes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The nodes in order, and the share of the weight that each is reached at."""
     values, order = nodes.flatten().sort()
     w = weights.flatten()[order]
-    if not bool(w.isfinite().all()):
-        return math.nan
-    values, w = values[w > 0], w[w > 0]
-    reached = (w.cumsum(0) - w / 2) / w.sum()
-    i = int(torch.searchsorted(reached, torch.tensor(q, dtype=torch.float64)))
-    if i == 0 or i == len(values):
-        return float(values[min(i, len(values) - 1)])
-    t = (q - float(reached[i - 1])) / (float(reached[i]) - float(reached[i - 1]))
-    return float(values[i - 1] + t * (values[i] - values[i - 1]))
+    values, w = values[w != 0], w[w != 0]
+    return values, (w.cumsum(0) - w / 2) / w.sum()
