@@ -46,6 +46,8 @@ def _one_piece(task: Any, owner: Any, w: Params, batch: Any, want: str, total: b
             losses = task.losses(w, batch)
         if record.coupled:
             raise _refusal(owner, "BatchNorm in training couples the batch")
+        if whole := getattr(owner, "whole", None):
+            raise ValueError(f"{type(owner).__name__}: no example has a gradient of its own: {whole}.")
         try:
             return Asked(task.losses, w, batch, record, losses).answer(_remembered(owner), want, total)
         except Coupled:

@@ -13,7 +13,7 @@ from adamantine.pieces import pieces
 from adamantine.point import Point
 from adamantine.watching.task import WatchedTask
 
-ALIKE, STRANGE = 1e-3, 0.95
+ALIKE, ROUNDING, STRANGE = 1e-3, 1e-6, 0.95
 
 
 def examined(p: Point, task: WatchedTask, grads: dict[str, Tensor | None]) -> Iterator[str]:
@@ -48,14 +48,15 @@ def examined(p: Point, task: WatchedTask, grads: dict[str, Tensor | None]) -> It
         )
 
 
-def _apart(a: float, b: float) -> bool:
-    return not abs(a - b) <= ALIKE * max(abs(a), abs(b))
+def _apart(a: float, b: float, alike: float = ALIKE) -> bool:
+    return not abs(a - b) <= alike * max(abs(a), abs(b))
 
 
 def _random(p: Point) -> bool:
     """Whether the loss depends on what its generators start from."""
     other = tuple({**b, "seed": b["seed"] ^ 0x5DEECE66D} for b in pieces(p.batch))
-    return any(_apart(float(p.on(b).loss), float(p.on(c).loss)) for b, c in zip(pieces(p.batch), other, strict=True))
+    pairs = zip(pieces(p.batch), other, strict=True)
+    return any(_apart(float(p.on(b).loss), float(p.on(c).loss), ROUNDING) for b, c in pairs)
 
 
 def _doubled(p: Point, batch: dict[str, Any]) -> float | None:

@@ -31,6 +31,11 @@ class Steps:
     def __init__(self, model: nn.Module, optimizer: Optimizer, clock: Callable[[], float] = time.perf_counter) -> None:
         self.model, self.optimizer, self.clock = model, optimizer, clock
         self.forget(False)
+        if not self.names():
+            raise ValueError(
+                "watch: the optimizer steps no parameter of the model that requires a gradient; give the model and its "
+                "own optimizer."
+            )
         self._handles = [
             optimizer.register_step_pre_hook(self._pre),
             optimizer.register_step_post_hook(self._post),

@@ -74,8 +74,8 @@ class WatchedTask:
 
     @property
     def splits(self) -> bool:
-        """Whether the loss of an example is a number of its own."""
-        return self.whole is None and not any(isinstance(m, _BatchNorm) and m.training for m in self.model.modules())
+        """Whether examples do not meet in the module; what the loss does, `whole` says."""
+        return not any(isinstance(m, _BatchNorm) and m.training for m in self.model.modules())
 
     def init(self, rng: torch.Generator) -> Params:
         """Copies of the module's present weights, tied ones once."""
@@ -165,7 +165,7 @@ class WatchedTask:
         why = None
         if isinstance(self.loss, Criterion):
             why = self.loss.why_whole(batch["batch"][1])
-        self.whole = why or "the loss is one number for the batch; let it give one number an example, shape [B]"
+        self.whole = why or "the loss is one number for the batch, not one number an example, shape [B]"
         return out.reshape(1)
 
 

@@ -182,6 +182,8 @@ class Watch:
 
     def _point(self) -> Point:
         w, task = self._steps.before, self._task
+        if any(b is None for b in self._held):
+            raise ValueError("watch: there is nothing to measure on; give watch.step the batch.")
         device = next(iter(w.values())).device
         p = Point(task, w, None, self._step, self._step + 1, f"watch/{self._seed}", notes=self._notes)
         rng = p.rng("masks")
