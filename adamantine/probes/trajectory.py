@@ -35,8 +35,9 @@ class TrajectoryPlane:
 def trajectory_plane(snapshots: Sequence[Params]) -> TrajectoryPlane:
     """From the weights at successive times, the last being where the slice is to be centred.
 
-    They are kept by whoever trains; the checkpoints of a `Run`'s events hold them as `state["w"]`. Takes the inner products of all pairs of snapshots, in float64. Raises ValueError for fewer than three snapshots,
-    and where they lie on a line.
+    They are kept by whoever trains; the checkpoints of a `Run`'s events hold them as `state["w"]`. Takes the inner
+    products of all pairs of snapshots, in float64. Raises ValueError for fewer than three snapshots, and where they
+    lie on a line.
     """
     if len(snapshots) < 3:
         raise ValueError(f"trajectory_plane: {len(snapshots)} snapshots span no plane; give at least three.")
