@@ -244,11 +244,13 @@ class Shared(nn.Module):
         self.twice = nn.Linear(6, 6)
         self.gain, self.shift = nn.Parameter(torch.ones(6)), nn.Parameter(torch.zeros(6))
         self.position, self.cls = nn.Parameter(torch.randn(9, 6)), nn.Parameter(torch.randn(1, 1, 6))
+        self.cube, self.last = nn.Parameter(torch.randn(2, 3, 6)), nn.Parameter(torch.randn(6))
         self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
 
     def forward(self, ids):
         x = self.table(ids) + self.position[: ids.shape[1]]
-        x = torch.cat([self.cls.expand(len(x), -1, -1), x], 1)
+        x = torch.cat([self.cls.expand(len(x), -1, -1), x, self.last.expand(len(x), 1, -1)], 1)
+        x = F.linear(x, self.cube.permute(2, 1, 0).flatten(1))
         x = self.twice(torch.tanh(self.twice(x))) * self.gain / self.gain.exp()
         x = self.shift - (x - self.shift.float().to(x)) @ self.twice.weight
         return self.head(self.normed(x) + x / (2 + self.gain)).mean(1)
@@ -348,6 +350,70 @@ class Half(nn.Module):
 
 def test_a_use_that_went_unseen_is_noticed():
     check(module_point(Half, (normal(4, 4), labels(4))), w="loop")
+
+
+class Only(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w, self.head = nn.Parameter(torch.randn(4, 4)), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(Hidden.apply(x, self.w))
+
+
+def test_a_use_that_went_unseen_while_nothing_came_down_is_noticed_later():
+    p = module_point(Only, (normal(4, 4), labels(4)))
+    check(p.at({**p.w, "head.weight": torch.zeros_like(p.w["head.weight"])}))
+    check(p, w="loop")
+
+
+class Masked(nn.Module):
+    """Examples along the second axis, as many as there are tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = x.transpose(0, 1)
+        return self.head((torch.tanh(self.a(x)) * x[..., :1]).sum(0))
+
+
+def test_a_layout_that_a_batch_leaves_open_is_not_remembered():
+    x = normal(4, 4, 4)
+    one = torch.zeros_like(x)
+    one[1, 1] = x[1, 1]
+    p = module_point(Masked, (one, labels(4)))
+    check(p)
+    check(p.on({**p.batch, "batch": (x, labels(4))}))
+
+
+class Sometimes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        a, b = self.a(x), self.b(x)
+        return a + b if x[0, 0] > 0 else a
+
+
+def test_a_layer_that_takes_part_only_sometimes():
+    x = normal(4, 4)
+    x[0, 0] = -1.0
+    p = module_point(Sometimes, (x, labels(4)))
+    check(p)
+    check(p.on({**p.batch, "batch": (x.abs(), labels(4))}))
+
+
+def pairs(run, batch):
+    out = run(batch[0])
+    return (out[::2] - out[1::2]).square().sum(1)
+
+
+def test_examples_that_are_pairs():
+    slopes = nn.Sequential(nn.Linear(4, 5), nn.PReLU(5), nn.Linear(5, 2))
+    check(module_point(slopes, (normal(8, 4),), pairs), **{"1__weight": "loop"})
 
 
 SIZES = {"vocab_size": 50, "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16}
