@@ -40,8 +40,8 @@ class Density:
         """The eigenvalue below which a share `q` of them lies.
 
         The distribution of nodes is taken as linear between them, half of a node's weight on either side. The error is
-        half of the distance between the quantiles one standard error of the share below `q` and above (Woodruff 1952); up to
-        twice too large where the nodes of a start are few, since a share moves by what a node weighs.
+        half of the distance between the quantiles one standard error of the share below `q` and above (Woodruff 1952):
+        up to twice too large where the nodes of a start are few, since a share moves by what a node weighs.
         """
         values, reached = _distribution(self.nodes, self.weights)
         if not bool(reached.isfinite().all()):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adamantine.solvers.lanczos import FRESH, lanczos
+from adamantine.solvers.lanczos import FRESH, lanczos, orthogonal
 from adamantine.solvers.operator import Operator
 
 GUARD = 0.1  # share of the vector next in line
@@ -34,19 +34,41 @@ class Tracked:
     products: int
 
 
-@dataclass
 class _Space:
-    """Orthonormal vectors with their products, and the Ritz pairs in their span."""
+    """Orthonormal vectors with their products, and the Ritz pairs in their span, the outermost first."""
 
-    basis: Tensor  # [n, d]
-    images: Tensor  # [n, d]
-    values: Tensor  # [n], the outermost first
-    inner: Tensor  # [n, n], a Ritz vector a row, in the basis
+    def __init__(self, a: Operator, sign: int, rows: int) -> None:
+        self.a, self.sign, self.n = a, sign, 0
+        self.basis, self.images = (a.like.new_empty(rows, a.size) for _ in range(2))
+        self.small = torch.zeros(0, 0, dtype=torch.float64)
 
-    def residuals(self, k: int) -> Tensor:
-        """`a x - theta x` of the first `k`."""
+    def add(self, vectors: Iterable[Tensor]) -> None:
+        """Widen the span by `vectors`, as far as they are new, at one product each."""
+        for v in vectors:
+            size, n = float(v.norm()), self.n
+            v, length = orthogonal(v, self.basis[:n])
+            if not length > 1e-6 * size:
+                continue
+            if n == len(self.basis):
+                self.basis, self.images = (torch.cat([x, torch.empty_like(x)]) for x in (self.basis, self.images))
+            self.basis[n] = v / length
+            self.images[n] = self.a @ self.basis[n]
+            self.n = n + 1
+            row = (self.basis[: self.n] @ self.images[n]).double().cpu()
+            small = torch.zeros(n + 1, n + 1, dtype=torch.float64)
+            small[:n, :n], small[n], small[:, n] = self.small, row, row
+            self.small = small
+        if bool(self.small.isfinite().all()):
+            values, inner = torch.linalg.eigh(self.sign * self.small)
+            self.values, self.inner = self.sign * values.flip(0), inner.T.flip(0)
+        else:
+            self.values, self.inner = torch.full((self.n,), math.nan, dtype=torch.float64), torch.eye(self.n).double()
+
+    def ritz(self, k: int) -> tuple[Tensor, Tensor]:
+        """The first `k` Ritz vectors, and their residuals `a x - theta x`."""
         inner = self.inner[:k].to(self.basis)
-        return inner @ self.images - self.values[:k, None].to(self.basis) * (inner @ self.basis)
+        vectors = inner @ self.basis[: self.n]
+        return vectors, inner @ self.images[: self.n] - self.values[:k, None].to(self.basis) * vectors
 
 
 def track(
@@ -73,22 +95,25 @@ def track(
     used = a.count
     if before is None or not bool(before.isfinite().all()) or not bool(before.any()):
         return _cold(a, rng, k, sign, most)
-    space, guard = _grown(a, None, before[:k], sign), before[k : k + 1].sum(0)
-    while (room := min(most, a.size) - len(space.basis)) > 0 and bool(space.values.isfinite().all()):
-        errors, _ = _errors(space, k, sign)
-        open_ = errors > tolerance * space.values[:k].abs()
-        if a.count - used > 2 * k and not bool(open_.any()):
+    guard, space = before[k : k + 1].sum(0), _Space(a, sign, min(2 * k + 1, a.size))
+    space.add(before[:k])
+    while True:
+        vectors, rest = space.ritz(k + 1)
+        bounds = rest.norm(dim=1).double().cpu()
+        errors = _estimates(sign * space.values[: k + 1], bounds, k)
+        room, held = min(most, a.size) - space.n, space.n
+        allowed = tolerance * space.values[:k].abs()
+        missed = errors > allowed
+        if room <= 0 or not bool(errors.isfinite().all()) or (held > 2 * k and not bool(missed.any())):
             break
-        rest, held = space.residuals(k + 1), len(space.basis)
-        if a.count - used <= k:
-            floors = (tolerance * space.values[:k].abs()).tolist()
-            wanted = [_mixed(r, guard, floor, a, rng) for r, floor in zip(rest, floors, strict=False)]
+        if held <= k:
+            wanted = [_mixed(r, guard, floor, a, rng) for r, floor in zip(rest, allowed.tolist(), strict=False)]
         else:  # what is settled leaves its products to the next in line
-            wanted = list(rest[:k][open_.to(rest.device)]) if bool(open_.any()) else [rest[-1]]
-        space = _grown(a, space, wanted[:room], sign)
-        if len(space.basis) == held:
+            wanted = list(rest[:k][missed.to(rest.device)]) if bool(missed.any()) else [rest[-1]]
+        space.add(wanted[:room])
+        if space.n == held:
             break  # the space is invariant: nothing leads out of it
-    return _told(space, k, sign, a.count - used)
+    return Tracked(space.values[:k], errors, bounds[:k], vectors[:k], vectors, a.count - used)
 
 
 def _cold(a: Operator, rng: torch.Generator, k: int, sign: int, most: int) -> Tracked:
@@ -99,27 +124,6 @@ def _cold(a: Operator, rng: torch.Generator, k: int, sign: int, most: int) -> Tr
     vectors = found.vectors[order.to(found.vectors.device)]
     n = min(k, len(values))
     return Tracked(values[:n], errors, bounds[:n], vectors[:n], vectors[: k + 1], found.products)
-
-
-def _grown(a: Operator, space: _Space | None, vectors: Iterable[Tensor], sign: int) -> _Space:
-    """The space with `vectors` in it, as far as they are new."""
-    basis = [] if space is None else list(space.basis)
-    images = [] if space is None else list(space.images)
-    for v in vectors:
-        size = v.norm()
-        for _ in range(2):
-            if basis:
-                known = torch.stack(basis)
-                v = v - known.T @ (known @ v)
-        if float(v.norm()) > 1e-6 * float(size):
-            basis.append(v / v.norm())
-            images.append(a @ basis[-1])
-    q, aq = torch.stack(basis), torch.stack(images)
-    small = (q @ aq.T).double().cpu()
-    if not bool(small.isfinite().all()):
-        return _Space(q, aq, torch.full((len(q),), math.nan, dtype=torch.float64), torch.eye(len(q)).double())
-    values, inner = torch.linalg.eigh(sign * (small + small.T) / 2)
-    return _Space(q, aq, sign * values.flip(0), inner.T.flip(0))
 
 
 def _mixed(r: Tensor, guard: Tensor, floor: float, a: Operator, rng: torch.Generator) -> Tensor:
@@ -135,14 +139,3 @@ def _estimates(values: Tensor, bounds: Tensor, k: int) -> Tensor:
     gaps = torch.cat([gaps.clamp(min=0), torch.zeros(1, dtype=values.dtype)])[:k]
     bounds = bounds[:k]
     return torch.where(gaps > bounds, bounds.square() / gaps, bounds)
-
-
-def _errors(space: _Space, k: int, sign: int) -> tuple[Tensor, Tensor]:
-    bounds = space.residuals(k + 1).norm(dim=1).double().cpu()
-    return _estimates(sign * space.values[: k + 1], bounds, k), bounds[:k]
-
-
-def _told(space: _Space, k: int, sign: int, products: int) -> Tracked:
-    errors, bounds = _errors(space, k, sign)
-    vectors = space.inner[: k + 1].to(space.basis) @ space.basis
-    return Tracked(space.values[:k], errors, bounds, vectors[:k], vectors, products)
