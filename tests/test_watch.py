@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import socket
 import subprocess
 import sys
 import textwrap
@@ -426,10 +427,12 @@ def test_a_criterion_of_many_numbers_an_example():
 def test_criteria_that_do_not_split_are_taken_whole(criterion, why):
     task = WatchedTask(small(), understood(criterion))
     batch = fixed(1)[0]
-    losses = task.losses(task.init(stream(0, "i")), task.batch(batch, stream(0, "m")))
+    p = Point(task, task.init(stream(0, "i")), task.batch(batch, stream(0, "m")))
+    losses = task.losses(p.w, p.batch)
     assert losses.shape == (1,)
     assert why in (task.whole or "")
-    assert not task.splits
+    with pytest.raises(ValueError, match=why):
+        p.each_grad()
     assert float(losses) == pytest.approx(float(criterion(task.model(batch[0]), batch[1]).detach()))
 
 
@@ -712,6 +715,22 @@ def test_compiled_modules_are_measured_as_written(tmp_path):
     stepped(compiled, optimizer, fixed(2), watch)
     assert watch.unavailable == {}
     assert next(iter(seen.points[0].w)) == "0.weight"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no torch.distributed here")
+def test_of_two_processes_the_first_measures(tmp_path):
+    from two_processes_watch import watched
+
+    watched(str(tmp_path), free_port())
+    (result,) = Store(tmp_path).results()
+    assert result.series("sharpness")[0].tolist() == [0, 2, 4]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def test_presets_measure(tmp_path):

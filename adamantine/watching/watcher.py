@@ -59,6 +59,7 @@ class Watch:
         self._notes: dict[str, Any] = {}
         self._numbers: dict[str, float] = {}
         self._held: list[Any] = []
+        self._due: tuple[int, ...] = ()
         # Seconds: when the last step ended; watching, training; watching that was charged to no probe yet.
         self._mark, self._own, self._loop, self._uncharged = math.nan, 0.0, 0.0, 0.0
         self._closed = bool(dist.is_available() and dist.is_initialized() and dist.get_rank())
