@@ -154,6 +154,15 @@ def test_a_part_of_the_weights_has_its_own_sharpness_and_notes():
     assert p.cost["hvp"] <= 4, "what was found for the whole is still there"
 
 
+def test_the_bound_holds_in_single_precision():
+    task = Net()
+    p = Point(task, task.init(stream(0, "init")), task.batch())
+    values = torch.linalg.eigvalsh(dense(p))
+    found = Sharpness(40)(Point(task, *tree.place((p.w, p.batch), "cpu", torch.float32)))
+    assert float((values - found["sharpness"]).abs().min()) <= 10 * found["sharpness_error"]
+    assert 0 < found["sharpness_error"] < 1e-4
+
+
 @pytest.mark.parametrize("wrong", [{"products": 2}, {"top": 0}, {"top": 6}])
 def test_too_few_products_are_a_sentence(wrong):
     with pytest.raises(ValueError, match=r"at least 2 top \+ 1"):

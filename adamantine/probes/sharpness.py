@@ -19,10 +19,10 @@ class Sharpness:
     `smallest_eigenvalue`. The first measurement takes `products` Hessian-vector products, for each end of the spectrum;
     a later one starts from the eigenvectors found before and takes `2 top + 1`, or more, up to `products`, while the
     estimated error exceeds `tolerance` times the value. An `..._error` bounds the distance to the nearest eigenvalue
-    (the residual norm), which is far more than the error where the gap to the next is wide; it does not tell whether
-    another one has just overtaken, which may be missed for a measurement or two. On a new batch each time more products
-    are needed than on one that stays. Keeps `top + 1` vectors as long as the weights in the notes. Raises ValueError
-    where `products` are too few.
+    (the residual norm, and at least the rounding), which is far more than the error where the gap to the next is wide;
+    it does not tell whether another one has just overtaken, which may be missed for a measurement or two. On a new
+    batch each time more products are needed than on one that stays. Keeps `top + 1` vectors as long as the weights in
+    the notes. Raises ValueError where `products` are too few.
     """
 
     products: int = 12
@@ -89,8 +89,8 @@ def followed(
     found = track(a, p.rng(note), p.notes.get(key), top, sign, tolerance, products)
     if bool(found.values.isfinite().all()):
         p.notes[key] = found.start
-    out = {}
+    out, rounding = {}, torch.finfo(a.like.dtype).eps  # of products with vectors of length 1
     for i, (value, bound) in enumerate(zip(found.values.tolist(), found.bounds.tolist(), strict=True), 1):
         key = name if i == 1 else f"eigenvalue/{i}"
-        out |= {key: value, f"{key}_error": bound}
+        out |= {key: value, f"{key}_error": max(bound, rounding * abs(value))}
     return out
