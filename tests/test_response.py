@@ -23,6 +23,7 @@ from adamantine.optim.torch_step import TorchStep
 from adamantine.optim.trust import Trust
 from adamantine.part import Part
 from adamantine.point import Point, stream
+from adamantine.probes.preconditioned_sharpness import PreconditionedSharpness
 from adamantine.response import Response, response
 from adamantine.route import Route
 
@@ -267,3 +268,99 @@ def test_wrong_answers_are_found():
             check_response(Wrong(told))
     with pytest.raises(AssertionError, match="what is handed on"):
         check_response(Wrong(response(w, 2.0, out=w)))
+
+
+# --- the probe ------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Parabola:
+    """Two tensors that a full Hessian couples."""
+
+    size: float = 1.0
+
+    def hessian(self):
+        a = torch.randn(5, 5, generator=stream(3, "hessian"), dtype=torch.float64)
+        return self.size * (a @ a.T + torch.eye(5))
+
+    def losses(self, w, batch):
+        x = tree.flat(w)
+        return (0.5 * x @ self.hessian() @ x)[None]
+
+
+START = {"m": torch.ones(2, 2, dtype=torch.float64), "v": torch.ones(1, dtype=torch.float64)}
+MIXED = [
+    Route(is_matrix, Momentum(0.5) >> Decay(0.2) >> Lr(0.1), Ema(0.8, debias=False) >> Lr(0.3)),
+    Decay(0.1) >> Route(is_matrix, Momentum(0.9, nesterov=True), Ema(0.5, debias=False)) >> Lr(0.2),
+    Momentum(0.9) >> Decay(0.3) >> Lr(0.2),
+]
+
+
+def stepped(part, task):
+    p = Point(task, START, None)
+    return p.after(*part.update(p.grad, part.init(START), p), part)
+
+
+def at_the_edge(part):
+    """The size of the parabola at which the probe says 1."""
+    low, high = 1e-6, 1e3
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        edge = PreconditionedSharpness(5)(stepped(part, Parabola(middle)))["edge"]
+        low, high = (middle, high) if edge < 1 else (low, middle)
+    return low
+
+
+def recursion(part, task):
+    """The matrix of a step on weights and state together."""
+    s = part.init(START)
+    at = [(path, x) for path, x in tree.leaves(s) if x.is_floating_point()]
+    start = torch.cat([tree.flat(START), *[x.reshape(-1) for _, x in at]])
+
+    def step(v):
+        w = tree.like(v[:5], START)
+        held = iter(v[5:].split([x.numel() for _, x in at]))
+        p = Point(task, w, None)
+        u, after = part.update(p.grad, filled(s, held), p)
+        kept = [x.reshape(-1) for _, x in tree.leaves(after)]
+        return torch.cat([tree.flat(tree.add(w, u, -1.0)), *kept])
+
+    return torch.stack([step(row) for row in torch.eye(len(start), dtype=torch.float64)], 1)
+
+
+def filled(s, held):
+    if isinstance(s, torch.Tensor):
+        return next(held).reshape(s.shape)
+    if isinstance(s, dict):
+        return {k: filled(x, held) for k, x in s.items()}
+    return tuple(filled(x, held) for x in s) if isinstance(s, tuple) else s
+
+
+@pytest.mark.parametrize("part", MIXED, ids=label)
+def test_an_edge_of_one_is_where_the_recursion_has_the_eigenvalue_minus_one(part):
+    """Also where tensors differ in averages, rates and decay, and the Hessian couples them."""
+    size = at_the_edge(part)
+    for factor, stable in ((1.0, None), (0.99, True), (1.01, False)):
+        values = torch.linalg.eigvals(recursion(part, Parabola(factor * size)))
+        if stable is None:
+            assert float((values + 1).abs().min()) < 1e-6
+        else:
+            assert (float(values.abs().max()) < 1) == stable
+
+
+def test_the_threshold_and_the_edge_are_of_one_piece():
+    found = PreconditionedSharpness()(stepped(MIXED[2], Parabola()))
+    assert found["stability_threshold"] == pytest.approx((2 - 0.06) * 1.9)
+    assert found["edge"] == pytest.approx(found["preconditioned_sharpness"] / found["stability_threshold"])
+    top = 0.2 * float(torch.linalg.eigvalsh(Parabola().hessian())[-1])
+    assert found["preconditioned_sharpness"] == pytest.approx(top)
+
+
+def test_without_an_answer_or_an_optimizer_there_is_a_sentence():
+    p = stepped(Ema(0.5) >> Sign() >> Lr(0.1), Parabola())
+    with pytest.raises(ValueError, match=r"Sign\(\).* answers by signs.*no linear threshold.*; measure Sharpness"):
+        PreconditionedSharpness()(p)
+    with pytest.raises(ValueError, match="has no optimizer; measure it in a Run"):
+        PreconditionedSharpness()(dataclasses.replace(p, optimizer=None))
+    with pytest.raises(ValueError, match="PreconditionedSharpness: top = 1"):
+        PreconditionedSharpness(2)
