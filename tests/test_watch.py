@@ -251,7 +251,7 @@ def test_the_point_is_where_the_optimizer_stepped(tmp_path):
         assert p.s[0]["lr"] == pytest.approx(0.1 * 0.5**p.step)
     assert watch.notes == ()
     rows = {r.step: r.value for r in watch.result.rows if r.name == "loss"}
-    assert rows[2] == pytest.approx(float(seen.points[1].loss))
+    assert rows == {0: pytest.approx(float(seen.points[0].loss))}
 
 
 def test_curvature_is_that_of_the_module(tmp_path):
@@ -665,6 +665,21 @@ def test_intervals_of_single_probes():
     probes = (GradientDensity(), Sharpness(), Seen())
     table = timetable({GradientDensity(): 2, Seen: 3}, None, probes)
     assert [table.due(t) for t in (0, 2, 3, 6, 16)] == [(0, 1, 2), (0,), (2,), (0, 2), (0, 1)]
+
+
+def test_probes_that_are_measured_more_rarely():
+    table = timetable({GradientDensity: 5}, None, {GradientDensity(): 2, Sharpness(): 4})
+    assert [table.due(t) for t in (5, 16, 64)] == [(0,), (), (1,)]
+    table = timetable(3, None, {GradientDensity(): 1, Sharpness(): 4})
+    assert [table.due(t) for t in (0, 3, 12)] == [(0, 1), (0,), (0, 1)]
+
+
+def test_the_loss_where_no_probe_asks_for_it(tmp_path):
+    model = small()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watch = adamantine.watch(model, optimizer, smooth, probes=[Seen()], every=1, store=tmp_path)
+    stepped(model, optimizer, fixed(10), watch)
+    assert watch.result.series("loss")[0].tolist() == [0, 8]
 
 
 def test_receivers(tmp_path):

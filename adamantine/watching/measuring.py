@@ -77,9 +77,9 @@ class Measuring:
             why = reason(error)
             del error  # its frames hold what the failed product had computed
             self._clear(p)
-            if not _lost(p):
+            if not lost(p):
                 self._failed(i, why, p.step)
-        if _lost(p):
+        if known(p) and lost(p):
             found = dict.fromkeys(found or getattr(probe, "units", {}), math.nan)
         _settle(p)
         seconds = self.clock() - start
@@ -117,7 +117,12 @@ def reason(error: BaseException) -> str:
     return text if sentence else f"{type(error).__name__}: {text}"[:500]
 
 
-def _lost(p: Point) -> bool:
+def known(p: Point) -> bool:
+    """Whether the loss has been computed, by some probe."""
+    return "value" in p.memo or "value_grad" in p.memo
+
+
+def lost(p: Point) -> bool:
     """Whether the loss is not finite; not, where it cannot be computed."""
     try:
         return not math.isfinite(float(p.loss))

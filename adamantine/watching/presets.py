@@ -1,4 +1,4 @@
-"""Probes that go well together."""
+"""Probes that go well together, as {probe: n}: measured at every n-th of the times when anything is."""
 
 from adamantine.probes.density import GradientDensity
 from adamantine.probes.directional import DirectionalSharpness

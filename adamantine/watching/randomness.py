@@ -32,7 +32,8 @@ def preserved(model: nn.Module | None = None) -> Iterator[None]:
 def generators(model: nn.Module | None) -> list[torch.Generator]:
     """Those that the module and its parts hold as attributes."""
     parts = () if model is None else model.modules()
-    return [x for part in parts for x in vars(part).values() if isinstance(x, torch.Generator)]
+    # By type: an instance check of a class of torch's takes long.
+    return [x for part in parts for x in vars(part).values() if type(x) is torch.Generator]
 
 
 def seed_all(seed: int, model: nn.Module | None = None) -> None:

@@ -100,23 +100,28 @@ class Budget:
         self.expected.pop(probe, None)
 
 
-def timetable(every: Any, budget: float | None, probes: Sequence[Any]) -> Timetable:
+def timetable(every: Any, budget: float | None, probes: Sequence[Any] | Mapping[Any, int]) -> Timetable:
     """`every` N steps (or {probe: N}, the others every 16), or within `budget`, a share between 0 and 1.
 
-    ValueError or TypeError where they are neither.
+    Of probes given as {probe: n}, those that `every` does not name are due n times more rarely. ValueError where
+    these are not what they should be.
     """
+    rarer = list(probes.values()) if isinstance(probes, Mapping) else [1] * len(probes)
+    probes = list(probes)
     if budget is not None:
         if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < 1:
             raise ValueError(f"watch: budget is {budget!r}, but must be a share of the time between 0 and 1, as 0.1.")
         return Budget(float(budget), len(probes))
     given = every if isinstance(every, Mapping) else {}
     rest = 16 if isinstance(every, Mapping) else every
-    found = {i: n for key, n in given.items() for i, p in enumerate(probes) if key in (p, type(p))}
     strange = next((key for key in given if not any(key in (p, type(p)) for p in probes)), None)
     if strange is not None:
         raise ValueError(f"watch: every names {strange!r}, which is not among the probes; add it to probes.")
-    intervals = [found.get(i, rest) for i in range(len(probes))]
-    for n in [*intervals, rest]:
+    for n in (*given.values(), rest, *rarer):
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"watch: every is {n!r}, but must be a whole number of steps, at least 1.")
-    return Every(intervals)
+    own = [
+        next((n for key, n in given.items() if key in (p, type(p))), rest * k)
+        for p, k in zip(probes, rarer, strict=True)
+    ]
+    return Every(own)

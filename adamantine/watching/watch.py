@@ -1,6 +1,6 @@
 """`adamantine.watch`: probes on a training loop that exists already, which goes on as if nobody looked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ def watch(
     optimizer: Any,
     loss: Any,
     data: Any = None,
-    probes: Sequence[Any] = presets.DEFAULT,
+    probes: Sequence[Any] | Mapping[Any, int] = presets.DEFAULT,
     every: Any = 16,
     budget: float | None = None,
     store: str | Path = "adamantine-store",
@@ -36,9 +36,10 @@ def watch(
     Mixed precision is part of the loss: put `autocast` inside. `data` (a DataLoader, a list of batches, or a function
     from a generator to a batch) gives the batches that some probes want besides the one in training.
 
-    Probes are measured every `every` steps ({probe: N} for some), or, with `budget=0.1`, as often as a tenth of the
-    time allows. Results lie in the folder `store`, under `name`, and go to the receivers `to` (SummaryWriter, run of
-    Weights & Biases). Of several processes (DDP) the first measures, on its own batch.
+    Probes are measured every `every` steps ({probe: N} for some of them; probes given as {probe: n} every n-th of those
+    times), or, with `budget=0.1`, as often as a tenth of the time allows. Results lie in the folder `store`, under
+    `name`, and go to the receivers `to` (SummaryWriter, run of Weights & Biases). Of several
+    processes (DDP) the first measures, on its own batch.
 
     Weights, optimizer, buffers, gradients and random numbers are those of a run that is not watched. TypeError or
     ValueError, in a sentence, for what cannot be watched; what goes wrong later is told in the log, in `unavailable`

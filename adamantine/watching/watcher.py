@@ -18,13 +18,15 @@ from adamantine.result import Result
 from adamantine.watching.checks import examined
 from adamantine.watching.draws import draws
 from adamantine.watching.loss import understood
-from adamantine.watching.measuring import Measuring, reason
+from adamantine.watching.measuring import Measuring, known, reason
 from adamantine.watching.randomness import preserved
 from adamantine.watching.recording import Recording
 from adamantine.watching.steps import Steps, accumulating, described, unwrapped
 from adamantine.watching.task import WatchedTask, plain
 from adamantine.watching.timetable import timetable
 from adamantine.watching.torch_reading import TorchReading
+
+LOSS_EVERY = 8  # measurements of what asks for no loss, of which one computes it
 
 
 class Watch:
@@ -36,7 +38,7 @@ class Watch:
         optimizer: Any,
         loss: Any,
         data: Any,
-        probes: Sequence[Any],
+        probes: Sequence[Any] | Mapping[Any, int],
         every: Any,
         budget: float | None,
         store: str | Path,
@@ -47,8 +49,8 @@ class Watch:
     ) -> None:
         """Refuse what cannot be watched, and listen to the optimizer."""
         model, optimizer = plain(model), unwrapped(optimizer)
-        self._measuring = Measuring(probes, clock)
-        self._table = timetable(every, budget, self._measuring.probes)
+        self._measuring = Measuring(tuple(probes), clock)
+        self._table = timetable(every, budget, probes)
         self._task = WatchedTask(model, understood(loss), None if data is None else draws(data))
         words = {"model": type(model).__name__, "optimizer": described(optimizer)}
         self._record = Recording(store, name or words["model"], words, seed, to, clock)
@@ -201,7 +203,8 @@ class Watch:
         for i in self._due:
             found, seconds[i] = self._measuring.one(i, p)
             rows |= found
-        if self._task.refusal is None:
+        # A forward pass more, where no probe has made one, would cost more than all norms.
+        if self._task.refusal is None and (known(p) or self._measurements % LOSS_EVERY == 0):
             rows = {"loss": float(p.loss), **rows}
             if not math.isfinite(rows["loss"]):
                 self._record.note(f"The loss was {rows['loss']} at step {self._step}.", "The loss was")
