@@ -74,8 +74,9 @@ class Part:
     def response(self, s: State, p: Point) -> Response | None:
         """How the part, in the state `s` that it has after the step at `p`, answers a small change of the gradient.
 
-        `p.grad` is the direction that came in, and `p.w` names its tensors. None where no such answer is linear: signs,
-        polar factors, masks.
+        `p.grad` is the direction that came in, and `p.w` names its tensors. None where no such answer is linear or none
+        is known: signs, polar factors, masks, clipped coordinates, a direction divided by its own size, projections
+        that drop some of it, gradients from elsewhere, weights that jump back.
         """
         return None
 

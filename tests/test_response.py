@@ -12,12 +12,14 @@ from adamantine import tree
 from adamantine.optim.basis import InBasis
 from adamantine.optim.decay import Decay
 from adamantine.optim.eigenbasis import Eigenbasis
+from adamantine.optim.graft import Graft
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema, Momentum
 from adamantine.optim.rotations import BlockHaar
 from adamantine.optim.scale import Normalize
 from adamantine.optim.schedule_free import ScheduleFree
 from adamantine.optim.second_moment import Rms
+from adamantine.optim.shampoo import shampoo
 from adamantine.optim.sign import Sign
 from adamantine.optim.torch_step import TorchStep
 from adamantine.optim.trust import Trust
@@ -35,7 +37,7 @@ LOOSE = {"Sm3": 2 / STEPS}  # its accumulators are short of one square
 def short(kind):
     """Those of the coefficients that `kind` has, so that its averages settle within the test."""
     known = inspect.signature(kind).parameters
-    wraps = {"inner": Ema(0.5) >> Rms(0.6), "moment": Ema(0.5)}
+    wraps = {k: Ema(0.5) >> Rms(0.6) for k in ("inner", "moment", "direction")}
     return {k: x for k, x in (SHORT | wraps).items() if k in known}
 
 
@@ -52,6 +54,9 @@ def settling():
         Ema(0.5) >> Rms(0.5) >> Trust(1.0, 0.1) >> Momentum(0.3),
         Route(is_matrix, Ema(0.5) >> Eigenbasis(Ema(0.4) >> Rms(0.5), 0.5, every=1000), Momentum(0.3)) >> Lr(0.1),
         InBasis(Momentum(0.5) >> Rms(0.5) >> Lr(0.1), BlockHaar("all")) >> Ema(0.5) >> Decay(0.2),
+        Graft(Momentum(0.5) >> Rms(0.5), Ema(0.5) >> Decay(0.1)) >> Lr(0.1),
+        shampoo(0.1, 0.5, graft="adam", beta1=0.5, beta2=0.5),
+        shampoo(0.1, 0.5, graft="sgd", every=2),
         InBasis(InBasis(Rms(0.5), BlockHaar("row")) >> Lr(0.1), BlockHaar("all")),
     ]
     torchs = [TorchStep(getattr(torch.optim, name), options) for name, options in TORCH]
@@ -141,7 +146,6 @@ NO_ANSWER = {
     "Cautious",
     "Corrected",
     "EqualRows",
-    "Graft",
     "Lion",
     "Lmo",
     "Lookahead",

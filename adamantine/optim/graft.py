@@ -1,6 +1,6 @@
 """Grafting: the direction of one optimizer with the size of another (Agarwal et al., arXiv:2002.11803)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
+from adamantine.response import Response, response
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
 
@@ -52,6 +53,16 @@ class Graft(Part):
         n, second = self.size.update(u, s[1], p)
         return {k: _resized(x, n[k]) for k, x in d.items()}, (first, second)
 
+    def response(self, s: State, p: Point) -> Response | None:
+        """The direction's, with the quotient of both lengths in this step held still; None where either has none."""
+        told = self.direction.response(s[0], p), self.size.response(s[1], p)
+        if told[0] is None or told[1] is None:
+            return None
+        d, n = (a.handed_on(p.grad, p.w) for a in told if a is not None)
+        ratio = {k: _ratio(x, n[k]) for k, x in d.items()}
+        whole = told[0].then(response(p.w, ratio))
+        return whole and replace(whole, out={k: x * d[k] for k, x in ratio.items()})
+
     def read(self, w: Params, s: State) -> Params:
         """As the direction's part reads."""
         return self.direction.read(w, s[0])
@@ -66,5 +77,9 @@ class Graft(Part):
 
 
 def _resized(d: Tensor, n: Tensor) -> Tensor:
+    return d * _ratio(d, n)
+
+
+def _ratio(d: Tensor, n: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(d)
-    return d * (torch.linalg.vector_norm(n) / torch.where(length > 0, length, torch.ones_like(length)))
+    return torch.linalg.vector_norm(n) / torch.where(length > 0, length, torch.ones_like(length))

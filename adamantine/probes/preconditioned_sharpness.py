@@ -77,7 +77,7 @@ def stability_threshold(told: Response) -> float:
 def sandwich(told: Response, p: Point) -> Operator:
     """`S^(1/2) H S^(1/2)` at `p`, with what tensors have less than the largest in `F(-1)` and in pull folded in."""
     flip, pull = _largest(told.flip), _largest(told.pull)
-    root = {k: torch.as_tensor(x * told.flip[k] / flip).sqrt() for k, x in told.scale.items()}
+    root = {k: (x * told.flip[k] / flip) ** 0.5 for k, x in told.scale.items()}
     less = {k: (x - pull) / flip for k, x in told.pull.items()}
     bent = _largest({k: -x for k, x in less.items()}) > 0
 
