@@ -93,7 +93,9 @@ class Point:
         if "value" not in self.memo:
             self.cost["loss"] += 1
             with torch.no_grad():
-                self.memo["value"] = torch.cat([self.task.losses(self.w, b) for b in pieces(self.batch)]).mean()
+                self.memo["value"] = torch.cat(
+                    [self.task.losses(self.w, b).reshape(-1) for b in pieces(self.batch)]
+                ).mean()
         return self.memo["value"]
 
     @property
@@ -112,7 +114,7 @@ class Point:
                     value = losses.sum()
                 found = _filled(w, torch.autograd.grad(value, list(w.values()), allow_unused=True))
                 grads = found if grads is None else {k: x.add_(found[k]) for k, x in grads.items()}
-                total, count = value.detach() + total.to(value), count + len(losses)
+                total, count = value.detach() + total.to(value), count + losses.numel()
             self.memo["value_grad"] = total / count, {k: x.div_(count) for k, x in (grads or {}).items()}
         return self.memo["value_grad"]
 

@@ -604,6 +604,18 @@ def test_coupled_examples_are_refused_in_a_sentence(ask):
             getattr(p, ask)()
 
 
+def test_a_loss_that_is_one_number_is_refused_in_a_sentence():
+    @dataclass(frozen=True)
+    class Mean:
+        def losses(self, w, batch):
+            return (batch @ w["w"]).square().mean()
+
+    p = Point(Mean(), {"w": normal(4)}, normal(3, 4))
+    assert torch.allclose(p.grad["w"], 2 / 3 * p.batch.T @ (p.batch @ p.w["w"]))
+    with pytest.raises(ValueError, match=r"Mean: its losses have the shape \(\); .* one loss an example"):
+        p.each_gram()
+
+
 class Mixed(nn.Module):
     def __init__(self):
         super().__init__()

@@ -118,8 +118,7 @@ class Asked:
         close = max(AGREE.get(kind, ROUGHLY) for kind in kinds)
         with self._exact():
             for k, g in list(gathered.items()):
-                sums = [torch.tensordot(c[part].to(g.like.dtype), g.each(part), 1) for part in g.chunks()]
-                if not _agree(torch.stack(sums).sum(0), target[k], largest, close):
+                if not _agree(g.weighted(c.to(g.like.dtype)), target[k], largest, close):
                     lost.add(k)
                     del gathered[k]
         rest = tuple(k for k in names if k in lost)

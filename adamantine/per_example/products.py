@@ -59,6 +59,13 @@ class Gathered:
         first, *rest = (x.total().reshape(self.shape) for x in self.terms)
         return sum(rest, first)
 
+    def weighted(self, c: Tensor) -> Tensor:
+        """Their sum, each times its number in `c`, `[B]`."""
+        if self.plain and factors(self.terms):
+            scaled = [replace(x, cols=x.cols * c[:, None, None]) for x in self.terms if isinstance(x, (Outer, Lookup))]
+            return replace(self, terms=tuple(scaled)).total()
+        return torch.stack([torch.tensordot(c[part], self.each(part), 1) for part in self.chunks()]).sum(0)
+
     def summed(self, each: Tensor) -> Tensor:
         """Their sum over all examples, where they are there: by whichever is less work."""
         few = self.plain and factors(self.terms) and tokens(self.terms) <= FEW
