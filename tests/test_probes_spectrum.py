@@ -123,7 +123,7 @@ def test_without_outliers_there_are_none():
 
 
 def test_masses_are_shares_of_decades():
-    values = [3e-6] * 10 + [-3e-6] * 10 + [-0.5] * 15 + [0.02] * 25 + [5.0] * 30 + [500.0] * 10
+    values = [3e-6] * 10 + [-3e-6] * 10 + [-0.8] * 15 + [0.02] * 25 + [5.0] * 30 + [500.0] * 10
     found = Spectrum(products=12, starts=40)(quadratic(values))
     masses = {k.partition("/")[2]: x for k, x in found.items() if k.startswith("spectrum_mass/")}
     errors = {k.partition("/")[2]: x for k, x in found.items() if k.startswith("spectrum_mass_error/")}

@@ -77,17 +77,17 @@ class GradientRank:
     From the inner products of all pairs of examples: `(tr C)^2` is the mean of `|g_i|^2 |g_j|^2` and `|C|_F^2` that of
     `<g_i, g_j>^2` over `i != j`, both without bias for the distribution that the examples come from. Their ratio is
     corrected by the jackknife over examples, whose standard error `gradient_rank_error` is; for a few examples that
-    hardly overlap it is up to 1.5 times too large. Between 1 and the number of weights. Costs one round of per-example
-    products. NaN where all gradients are zero, or orthogonal, and for less than four examples. Raises ValueError where
-    the loss does not split by example.
+    hardly overlap it is up to 1.5 times too large. A value below 1, which the ratio cannot have, is told as 1. Costs
+    one round of per-example products. NaN where all gradients are zero, or orthogonal, and for less than four examples.
+    Raises ValueError where the loss does not split by example.
     """
 
     units: ClassVar[dict[str, str]] = {"gradient_rank": "(tr C)^2 / |C|_F^2 of C = E[g g']; directions"}
     cost: ClassVar[dict[str, int]] = {"each_gram": 1}
     bound: ClassVar[str] = "unbiased"
     caveat: ClassVar[str] = (
-        "Where it is near the square of the number of examples, few pairs overlap and the ratio is noise; the mean "
-        "gradient is part of C, so that with strong signal it is near 1 whatever the noise."
+        "Where few examples carry most of the squared gradient, as late in training, or few pairs overlap, a batch "
+        "does not tell, and the error is as large as the value; the mean gradient is part of C."
     )
 
     def __call__(self, p: Point) -> dict[str, float]:
@@ -101,7 +101,9 @@ class GradientRank:
         above, below = total.square() - square.sum(), pairs.sum()
         less_above = (total - norms).square() - (square.sum() - square)
         less_below = below - 2 * pairs.sum(1)
-        return _corrected("gradient_rank", above / below, less_above / less_below)
+        found = _corrected("gradient_rank", above / below, less_above / less_below)
+        below_one = found["gradient_rank"] < 1  # and not NaN
+        return {**found, "gradient_rank": 1.0} if below_one else found
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """One, where the examples add no noise: all gradients are equal."""

@@ -13,7 +13,7 @@ from adamantine.solvers.operator import gauss_newton, hessian
 from adamantine.solvers.quadrature import Density, density
 
 MATRICES = {"hessian": hessian, "gauss_newton": gauss_newton}
-ZERO = 1e-4  # of the largest eigenvalue: what is nearer to zero has no sign that counts
+ZERO = 1e-3  # of the largest eigenvalue: what is nearer to zero, a few dozen nodes do not tell from it
 APART = 0.1  # an eigenvalue stands alone where its bound is below this share of its distance to the bulk
 
 
@@ -27,7 +27,7 @@ class Spectrum:
     `largest_eigenvalue`, `smallest_eigenvalue`: outermost Ritz values of all starts; their errors bound the distance to
     an eigenvalue. `spectrum_quantile/q`: a share `q` of all eigenvalues lies below. `spectrum_mass/...`: the share in
     each decade, of either sign, from `10^a` to `10^b` for `decades = (a, b)` and beyond, named by the end nearer to
-    zero; "0" is what lies nearer to zero than all. `negative_mass`: the share below zero by more than 1e-4 of the
+    zero; "0" is what lies nearer to zero than all. `negative_mass`: the share below zero by more than 1e-3 of the
     largest in size. `bulk_edge`: the median and twice the distance from there to the 95 % quantile, which is 1.6 radii
     of a semicircle. `outliers`: how many Ritz values stand alone above that edge, with a residual bound below a tenth
     of their distance to it; the mean over starts.

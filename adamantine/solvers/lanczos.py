@@ -29,9 +29,10 @@ class Ritz:
 def lanczos(a: Operator, products: int, rng: torch.Generator, start: Tensor | None = None) -> Ritz:
     """Ritz values of `a` from at most `products` products, fully reorthogonalized.
 
-    `errors` are the residual norms `|a x - theta x|`, which bound the distance to the nearest eigenvalue. The first
-    vector is Gaussian; with `start` only a small share of it is, since from an exact eigenvector no product leads to
-    another that has grown meanwhile. The small matrix is kept in float64. NaN where a product is not finite.
+    `errors` are the residual norms `|a x - theta x|`, which bound the distance to the nearest eigenvalue, or what
+    rounding leaves of it. The first vector is Gaussian; with `start` only a small share of it is, since from an exact
+    eigenvector no product leads to another that has grown meanwhile. The small matrix is kept in float64. NaN where a
+    product is not finite.
     """
     q = a.gaussian(rng)
     if start is not None:
@@ -57,7 +58,10 @@ def lanczos(a: Operator, products: int, rng: torch.Generator, start: Tensor | No
         small[i, i + 1] = small[i + 1, i] = beside[i]
     values, vectors = torch.linalg.eigh(small)
     found = vectors.T.to(q) @ basis[:k]
-    return Ritz(values, beside[-1] * vectors[-1].abs(), found, vectors[0].square(), a.count - before)
+    rounding = torch.finfo(q.dtype).eps * values.abs().max()
+    return Ritz(
+        values, (beside[-1] * vectors[-1].abs()).clamp(min=rounding), found, vectors[0].square(), a.count - before
+    )
 
 
 def orthogonal(v: Tensor, basis: Tensor) -> tuple[Tensor, float]:
