@@ -46,8 +46,8 @@ def _one_piece(task: Any, owner: Any, w: Params, batch: Any, want: str, total: b
             losses = task.losses(w, batch)
         if losses.ndim != 1:
             raise ValueError(
-                f"{type(owner).__name__}: its losses have the shape {tuple(losses.shape)}; gradients of single examples "
-                "need one loss an example, shape [B]."
+                f"{type(owner).__name__}: its losses have the shape {tuple(losses.shape)}; gradients of single "
+                "examples need one loss an example, shape [B]."
             )
         if record.coupled:
             raise _refusal(owner, "BatchNorm in training couples the batch")
