@@ -508,6 +508,7 @@ def test_the_run_is_an_ordinary_result(tmp_path):
     assert not (tmp_path / "watching" / watch.key).exists()
     assert store.compact() == 1
     assert store.spec(watch.key) == spec
+    assert (watch.result.status, watch.result.rows) == ("done", result.rows)
     assert watch.close() is None
     watch.step(fixed(1)[0])
 

@@ -296,6 +296,14 @@ def test_another_loss_or_batch_than_the_one_in_training(tmp_path):
     assert watch.notes == (), "where masks differ, gradients may"
 
 
+def test_an_optimizer_that_never_steps(tmp_path):
+    model, _, watch = watching(tmp_path)
+    other = torch.optim.SGD(model.parameters(), 0.1)
+    stepped(model, other, fixed(1) * 120, watch)
+    assert "has not stepped in the first 100 iterations" in watch.notes[0]
+    assert watch.close(page=False) is None
+
+
 def test_what_is_recorded_and_is_no_number(tmp_path):
     model, optimizer, watch = watching(tmp_path)
     stepped(model, optimizer, fixed(2), watch, name="x", other=torch.tensor([1.0, 2.0]), good=torch.tensor(2.0))

@@ -62,6 +62,17 @@ class Measuring:
         """Whether the probe is not to be measured any more."""
         return self.failures.get(i, 0) >= PATIENCE
 
+    def all(self, due: Sequence[int], p: Point, seconds: dict[int, float], loss: bool) -> dict[str, float]:
+        """What the probes that are `due` found at `p`, and the loss where one of them, or `loss`, asked for it.
+
+        `seconds` is told what each took.
+        """
+        rows: dict[str, float] = {}
+        for i in due:
+            found, seconds[i] = self.one(i, p)
+            rows |= found
+        return {"loss": float(p.loss), **rows} if loss or known(p) else rows
+
     def one(self, i: int, p: Point) -> tuple[dict[str, float], float]:
         """What the probe found at `p`, nothing where it failed, and the seconds it took.
 

@@ -37,6 +37,7 @@ class Recording:
         self.store, self.name, self.key, self.words = Store(store), name, uuid.uuid4().hex[:16], dict(words)
         self.spec = spec_of(self.key, f"watch of {name}", words["model"], words["optimizer"], seed)
         self.journal, self.sinks, self.notes = Journal(self.store.path, self.spec), Sinks(to), []
+        self.final: Result | None = None
         self.clock, self.flushed, self.started = clock, -math.inf, datetime.now(UTC)
 
     def tell(self, step: int, rows: Mapping[str, float], now: bool, facts: Callable[[], dict[str, Any]]) -> None:
@@ -63,6 +64,8 @@ class Recording:
 
     def result(self, facts: Mapping[str, Any], status: str = INTERRUPTED) -> Result:
         """All that was told so far."""
+        if self.final is not None:
+            return self.final
         return Result(self.key, status, self.journal.rows(), provenance=dict(facts))
 
     def finish(self, facts: Mapping[str, Any], device: torch.device) -> bool:
@@ -70,11 +73,13 @@ class Recording:
         self.journal.flush(facts)
         self.spec.steps = facts["steps"]
         try:
-            self.store.put(self.spec, self.result({**provenance(str(device)), **facts}, DONE))
+            final = self.result({**provenance(str(device)), **facts}, DONE)
+            self.store.put(self.spec, final)
         except StoreError as error:
             LOG.warning("%s", error)
             return False
         self.journal.remove()
+        self.final = final
         return True
 
     def page(self) -> Path | None:

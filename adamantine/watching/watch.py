@@ -38,8 +38,8 @@ def watch(
 
     Probes are measured every `every` steps ({probe: N} for some of them; probes given as {probe: n} every n-th of those
     times), or, with `budget=0.1`, as often as a tenth of the time allows. Results lie in the folder `store`, under
-    `name`, and go to the receivers `to` (SummaryWriter, run of Weights & Biases). Of several
-    processes (DDP) the first measures, on its own batch.
+    `name`, and go to the receivers `to` (SummaryWriter, run of Weights & Biases). Of several processes (DDP) the first
+    measures, on its own batch.
 
     Weights, optimizer, buffers, gradients and random numbers are those of a run that is not watched. TypeError or
     ValueError, in a sentence, for what cannot be watched; what goes wrong later is told in the log, in `unavailable`

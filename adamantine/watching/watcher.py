@@ -18,7 +18,7 @@ from adamantine.result import Result
 from adamantine.watching.checks import examined
 from adamantine.watching.draws import draws
 from adamantine.watching.loss import understood
-from adamantine.watching.measuring import Measuring, known, reason
+from adamantine.watching.measuring import Measuring, reason
 from adamantine.watching.randomness import preserved
 from adamantine.watching.recording import Recording
 from adamantine.watching.steps import Steps, accumulating, described, unwrapped
@@ -26,6 +26,7 @@ from adamantine.watching.task import WatchedTask, plain
 from adamantine.watching.timetable import timetable
 from adamantine.watching.torch_reading import TorchReading
 
+PATIENCE = 100  # iterations until the first step
 LOSS_EVERY = 8  # measurements of what asks for no loss, of which one computes it
 
 
@@ -57,7 +58,7 @@ class Watch:
         self._plan = {"every": str(every), "budget": budget}
         self._clock, self._seed, self._reading = clock, seed, TorchReading(optimizer, dict(model.named_parameters()))
         self._steps = Steps(model, optimizer, clock)
-        self._step = self._measurements = 0
+        self._step = self._measurements = self._waited = 0
         self._notes: dict[str, Any] = {}
         self._numbers: dict[str, float] = {}
         self._held: list[Any] = []
@@ -156,6 +157,11 @@ class Watch:
             self._held.append(batch)
         else:
             self._held.clear()
+        self._waited += 1
+        if self._waited == PATIENCE and not self._step:
+            self._record.note(
+                f"The optimizer has not stepped in the first {PATIENCE} iterations; is it the one in use, and calls hooks?"
+            )
 
     def _look_ahead(self) -> None:
         """Forget this step, and watch the next one if a probe is due then."""
@@ -171,8 +177,8 @@ class Watch:
             with preserved(self._task.model):
                 rows = self._probed(self._point(), seconds)
         except Exception as error:
-            why = reason(error)
-            self._record.note(f"Nothing could be measured at step {self._step}: {why}", "Nothing could be measured")
+            said = "Nothing could be measured"
+            self._record.note(f"{said} at step {self._step}: {reason(error)}", said)
         self._measurements += 1
         whole = self._steps.own + self._clock() - start
         self._own += whole
@@ -199,15 +205,11 @@ class Watch:
             alone = not (dist.is_available() and dist.is_initialized())
             for sentence in examined(p, self._task, self._steps.grads if alone else {}):
                 self._record.note(sentence)
-        rows: dict[str, float] = {}
-        for i in self._due:
-            found, seconds[i] = self._measuring.one(i, p)
-            rows |= found
         # A forward pass more, where no probe has made one, would cost more than all norms.
-        if self._task.refusal is None and (known(p) or self._measurements % LOSS_EVERY == 0):
-            rows = {"loss": float(p.loss), **rows}
-            if not math.isfinite(rows["loss"]):
-                self._record.note(f"The loss was {rows['loss']} at step {self._step}.", "The loss was")
+        wanted = self._measurements % LOSS_EVERY == 0 and self._task.refusal is None
+        rows = self._measuring.all(self._due, p, seconds, wanted)
+        if not math.isfinite(value := rows.get("loss", 0.0)):
+            self._record.note(f"The loss was {value} at step {self._step}.", "The loss was")
         return rows
 
     def facts(self) -> dict[str, Any]:
@@ -233,18 +235,16 @@ class Watch:
         atexit.unregister(self._at_exit)
         if self._numbers:
             self._record.tell(self._step, self._numbers, True, self.facts)
-        device = next(iter(self._steps.names().values())).device
+        device = next(self._task.model.parameters()).device
         self._steps.close()
-        written = self._record.finish(self.facts(), device)
-        return self._record.page() if page and written else None
+        return self._record.page() if self._record.finish(self.facts(), device) and page else None
 
 
 def _closer(ref: "weakref.ref[Watch]") -> Callable[[], None]:
     """Closes a watch that the program leaves open; the page waits until somebody asks for it."""
 
     def close() -> None:
-        watch = ref()
-        if watch is not None:
+        if watch := ref():
             watch.close(page=False)
 
     return close
