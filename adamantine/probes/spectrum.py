@@ -22,7 +22,7 @@ class Spectrum:
     """Extreme eigenvalues, quantiles, outliers and the density of the `matrix`, "hessian" or "gauss_newton".
 
     From `starts` random vectors with `products` matrix-vector products each; errors are between starts, NaN where there
-    is only one.
+    is only one. Keeps `products` vectors as long as the weights while it works.
 
     `largest_eigenvalue`, `smallest_eigenvalue`: outermost Ritz values of all starts; their errors bound the distance to
     an eigenvalue. `spectrum_quantile/q`: a share `q` of all eigenvalues lies below. `spectrum_mass/...`: the share in
