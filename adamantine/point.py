@@ -195,9 +195,8 @@ class Point:
         unknown = [k for k in kept if k not in self.w]
         if unknown or not kept:
             raise ValueError(f"Point.only: there is no tensor {unknown or kept}; choose among {', '.join(self.w)}.")
-        still = {k: x for k, x in self.w.items() if k not in kept}
         u = None if self.u is None else {k: self.u[k] for k in kept}
-        return replace(self, task=_Restricted(self.task, still), w={k: self.w[k] for k in kept}, u=u, memo={})
+        return replace(self, task=_Restricted(self.task, self.w), w={k: self.w[k] for k in kept}, u=u, memo={})
 
     def fresh(self, name: str) -> "Point":
         """The same weights on a batch drawn independently of this one, by the task, for this purpose and step."""
@@ -232,17 +231,18 @@ class Point:
 
 
 class _Restricted:
-    """A task whose other tensors stand still."""
+    """A task whose other tensors stand still, at what they are in `whole`."""
 
-    def __init__(self, task: Task, still: Params) -> None:
-        self.task, self.still = task, still
+    def __init__(self, task: Task, whole: Params) -> None:
+        self.task, self.whole = task, whole
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.task, name)
 
     def losses(self, w: Params, batch: Batch) -> Tensor:
         """The task's, at all of its tensors."""
-        return self.task.losses({**self.still, **w}, batch)
+        # In the order that they have, for tasks that see all as one vector.
+        return self.task.losses({k: w.get(k, x) for k, x in self.whole.items()}, batch)
 
 
 class _Standing:
