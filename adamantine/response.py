@@ -139,7 +139,7 @@ def response(
 ) -> Response:
     """The same filter for every tensor of `w`; `scale` and `pull` are a number for all, or one entry a tensor."""
     scales, pulls = ({k: x[k] if isinstance(x, dict) else x for k in w} for x in (scale, pull))
-    return Response(scales, dict.fromkeys(w, flip), pulls, basis, out)
+    return Response(scales, dict.fromkeys(w, flip), pulls, basis, out and {k: out[k] for k in w})
 
 
 def joined(sides: list[Response], u: Params, w: Params) -> Response:

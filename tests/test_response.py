@@ -11,7 +11,7 @@ from test_contract_parts import Surface, built, kinds, label, on_surfaces, recip
 from adamantine import tree
 from adamantine.optim.basis import InBasis
 from adamantine.optim.decay import Decay
-from adamantine.optim.eigenbasis import Eigenbasis
+from adamantine.optim.eigenbasis import Eigenbasis, soap
 from adamantine.optim.graft import Graft
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema, Momentum
@@ -358,6 +358,19 @@ def test_the_threshold_and_the_edge_are_of_one_piece():
     assert found["edge"] == pytest.approx(found["preconditioned_sharpness"] / found["stability_threshold"])
     top = 0.2 * float(torch.linalg.eigvalsh(Parabola().hessian())[-1])
     assert found["preconditioned_sharpness"] == pytest.approx(top)
+
+
+@pytest.mark.parametrize("part", [Ema(0.5) >> Rms(0.9) >> Decay(0.1) >> Lr(0.1), soap(0.1), shampoo(0.1)], ids=label)
+def test_some_of_the_tensors_can_be_asked_alone(part):
+    """The block of the Hessian, between the scales of its tensors."""
+    p = stepped(part, Parabola()).only(["m"])  # a task that sees its tensors as one vector keeps their order
+    found = PreconditionedSharpness(5)(p)["preconditioned_sharpness"]
+    told, eye = part.response(p.s, p), torch.eye(4, dtype=torch.float64)
+    rows = [{"m": row.reshape(2, 2)} for row in eye]
+    s = [told.turned(row)["m"] * told.scale["m"] for row in rows]
+    s = [x if told.basis is None else told.basis.back({"m": x})["m"] for x in s]
+    values = torch.linalg.eigvals(torch.stack([x.reshape(-1) for x in s], 1) @ Parabola().hessian()[:4, :4])
+    assert found == pytest.approx(float(values.real.max()), rel=1e-6)
 
 
 def test_without_an_answer_or_an_optimizer_there_is_a_sentence():

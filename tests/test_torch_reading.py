@@ -198,6 +198,12 @@ def test_what_nobody_can_read_is_said_in_a_sentence(build):
         PreconditionedSharpness()(p.after(p.w, None, reading))
 
 
+def test_who_climbs_is_told_so():
+    optimizer, p, named = trained(lambda m: torch.optim.SGD(m.parameters(), lr=1e-3, maximize=True), 2)
+    with pytest.raises(ValueError, match="SGD climbs its loss, so that no linear threshold"):
+        PreconditionedSharpness()(p.after(p.w, None, TorchReading(optimizer, named)))
+
+
 def test_averages_under_the_usual_names_are_found_anywhere():
     optimizer, p, named = trained(lambda m: Other(m.parameters()), 1)
     (m,) = TorchReading(optimizer, named).moments(None, p.w)

@@ -37,8 +37,8 @@ def between(left: Params, right: Params, w: Params) -> Response:
     scale: Params = {k: torch.ones_like(_matrix(x)) for k, x in w.items()}
     turns: tuple[Params, Params] = ({}, {})
     for axis, side in enumerate((left, right)):
-        for k, a in side.items():
-            a = a.to(scale[k])
+        for k in scale.keys() & side.keys():
+            a = side[k].to(scale[k])
             if a.ndim == 2:
                 values, turns[axis][k] = torch.linalg.eigh(a)
                 values = values.clamp_min(0)  # what round-off leaves below

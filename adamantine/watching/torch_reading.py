@@ -29,10 +29,11 @@ class TorchReading:
 
     @property
     def unanswered(self) -> str | None:
-        """Why there is no response, where the class is the reason."""
-        kind = type(self.optimizer)
-        if kind is TorchOptimizer or kind in torch_state.READERS:
+        """Why there is no response, where the class or its options are the reason."""
+        if isinstance(self.optimizer, TorchOptimizer):
             return None
+        if type(self.optimizer) in torch_state.READERS:
+            return "climbs its loss" if any(g.get("maximize") for g in self.optimizer.param_groups) else None
         return "has a state that is not known here to be linear in its gradients"
 
     def response(self, s: Sequence[Mapping[str, Any]] | None, p: Point) -> Response | None:
