@@ -354,7 +354,7 @@ def test_an_edge_of_one_is_where_the_recursion_has_the_eigenvalue_minus_one(part
 
 def test_the_threshold_and_the_edge_are_of_one_piece():
     found = PreconditionedSharpness()(stepped(MIXED[2], Parabola()))
-    assert found["stability_threshold"] == pytest.approx((2 - 0.06) * 1.9)
+    assert found["stability_threshold"] == pytest.approx((2 - 0.06) * 1.9, rel=1e-12)
     assert found["edge"] == pytest.approx(found["preconditioned_sharpness"] / found["stability_threshold"])
     top = 0.2 * float(torch.linalg.eigvalsh(Parabola().hessian())[-1])
     assert found["preconditioned_sharpness"] == pytest.approx(top)

@@ -117,4 +117,4 @@ def _scaled(told: Response, by: dict[str, Any], v: Params) -> Params:
 
 
 def _largest(x: dict[str, Number]) -> float:
-    return max(float(torch.as_tensor(y).max()) for y in x.values())
+    return max(float(y.max()) if isinstance(y, Tensor) else y for y in x.values())
