@@ -76,6 +76,36 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Heat:
+    """Numbers of named rows at named or numbered columns, `values[row][column]` in `unit`, drawn as colours.
+
+    `x` and `y` say what columns and rows are. `scale` is "linear", "log" (values above 0) or "diverging" (around 0);
+    what is not finite, or not above 0 on a logarithmic scale, is a gap. Raises ValueError for values of another shape
+    than the names, for names that come twice and for another scale.
+    """
+
+    title: str
+    caption: str
+    x: str
+    y: str
+    columns: tuple[Any, ...]
+    rows: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    unit: str = ""
+    scale: str = "linear"
+    keys: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        if len(self.values) != len(self.rows) or any(len(v) != len(self.columns) for v in self.values):
+            raise ValueError(f"Heat {self.title!r}: values must have one number for each of its rows and columns.")
+        if len({*self.rows}) != len(self.rows) or len({*self.columns}) != len(self.columns):
+            raise ValueError(f"Heat {self.title!r}: a name of a row or column comes twice; make them differ.")
+        if self.scale not in ("linear", "log", "diverging"):
+            raise ValueError(f"Heat {self.title!r}: scale {self.scale!r} is not linear, log or diverging.")
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of numbers and words under named columns."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from adamantine.finding import Figure, Gallery, Table
+from adamantine.finding import Figure, Gallery, Heat, Table
 from adamantine.report.trace import checked, marks_of
 
 LONG = 200_000  # points above which a figure's data is written as Parquet
@@ -55,11 +55,17 @@ def figure_rows(item: Figure) -> list[tuple[Any, ...]]:
     return rows
 
 
-def save(item: Figure | Table | Gallery, folder: Path, stem: str) -> Path:
+def heat_rows(item: Heat) -> list[tuple[Any, ...]]:
+    """Every cell: row, column, value."""
+    pairs = zip(item.rows, item.values, strict=True)
+    return [(row, c, v) for row, values in pairs for c, v in zip(item.columns, values, strict=True)]
+
+
+def save(item: Figure | Heat | Table | Gallery, folder: Path, stem: str) -> Path:
     """Write the whole data of `item` into `folder` and return the file.
 
-    A figure becomes `stem`.csv, or `stem`.parquet above 200,000 points; a table `stem`.csv (and `stem`.tex);
-    a gallery `stem`.npz with one array per row.
+    A figure or heat map becomes `stem`.csv, or `stem`.parquet above 200,000 points; a table `stem`.csv (and
+    `stem`.tex); a gallery `stem`.npz with one array per row.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(item, Gallery):
@@ -72,13 +78,16 @@ def save(item: Figure | Table | Gallery, folder: Path, stem: str) -> Path:
         _write(folder / f"{stem}.tex", latex(item))
         _write(path, table_csv(item))
         return path
-    names, rows = ("curve", "group", "x", "y", "low", "high", "diverged"), figure_rows(item)
+    if isinstance(item, Heat):
+        names, rows, across = ("row", "column", "value"), heat_rows(item), 1
+    else:
+        names, rows, across = ("curve", "group", "x", "y", "low", "high", "diverged"), figure_rows(item), 2
     if len(rows) <= LONG:
         _write(path, _csv(names, rows))
         return path
     columns = [list(c) for c in zip(*rows, strict=True)]
-    if any(isinstance(x, str) for x in columns[2]):
-        columns[2] = [str(x) for x in columns[2]]
+    if any(isinstance(x, str) for x in columns[across]):
+        columns[across] = [str(x) for x in columns[across]]
     pq.write_table(pa.table(dict(zip(names, columns, strict=True))), path.with_suffix(".parquet"))
     return path.with_suffix(".parquet")
 

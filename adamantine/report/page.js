@@ -34,8 +34,9 @@ function themed(layout, paper) {
   }
   Object.assign(look, {
     paper_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)", plot_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)",
+    ...(look.meta?.heat && { plot_bgcolor: grid }),
     font: { family: "system-ui, 'Liberation Sans', sans-serif", size: 12, color: ink },
-    margin: { l: 8, r: 14, t: paper ? 64 : 28, b: paper ? 16 : 8 }, hovermode: "closest", showlegend: paper, bargap: 0.25,
+    margin: { l: 8, r: 14, t: (paper ? 64 : 28) + (look.meta?.heat ? 44 : 0), b: (paper ? 16 : 8) + (look.meta?.heat ? 32 : 0) }, hovermode: "closest", showlegend: paper, bargap: 0.25,
     modebar: { bgcolor: "rgba(0,0,0,0)", color: line, activecolor: ink },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
   });
@@ -80,6 +81,11 @@ async function drawNow(item) {
 const quote = (v) => (v == null ? "" : /[",\n\r]/.test(v) ? `"${String(v).replaceAll('"', '""')}"` : String(v));
 const bare = (v) => (typeof v === "string" ? v.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&") : v);
 function points(figure) {
+  const [map] = figure.data;
+  if (map.meta?.heat) {
+    const cells = map.y.flatMap((row, i) => map.x.map((column, j) => [bare(row), bare(column), (map.customdata ?? map.z)[i][j]]));
+    return [figure.columns, ...cells].map((row) => row.map(quote).join(",")).join("\n") + "\n";
+  }
   const rows = [["curve", "group", ...figure.columns, "low", "high", "diverged"]];
   for (const t of figure.data) {
     if (!t.meta) continue;
@@ -130,7 +136,7 @@ async function image(item, format) {
   for (const axis of ["xaxis", "yaxis"]) layout[axis].type = plot.layout[axis].type;
   for (const axis of ["xaxis", "yaxis"]) if (plot.layout[axis].type !== figure.layout[axis].type) delete layout[axis].range;
   const data = inked(figure.data, true).map((t, i) => ({ ...t, name: t.meta?.label ?? t.name, visible: plot.data[i].visible ?? true }));
-  save(await Plotly.toImage({ data, layout }, { format, width: 800, height: 500, scale: format === "png" ? 3 : 1 }), `${figure.file}.${format}`);
+  save(await Plotly.toImage({ data, layout }, { format, width: 800, height: layout.meta?.height ? layout.meta.height + 100 : 500, scale: format === "png" ? 3 : 1 }), `${figure.file}.${format}`);
 }
 
 async function toggle(button) {

@@ -17,13 +17,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from adamantine.finding import INCONCLUSIVE, REFUTED, SUPPORTED, Figure, Findings, Gallery, Table, finite
-from adamantine.report import export, verdicts
+from adamantine.finding import INCONCLUSIVE, REFUTED, SUPPORTED, Figure, Findings, Gallery, Heat, Table, finite
+from adamantine.report import export, heat, verdicts
 from adamantine.report.number import column, number, rounded
 from adamantine.report.palette import colours
 from adamantine.report.sideways import turned
 from adamantine.report.trace import positive, spec
 
+Item = Figure | Heat | Table | Gallery
 HERE = Path(__file__).parent
 SIGN = {SUPPORTED: "✓", REFUTED: "✗", INCONCLUSIVE: "?"}  # with the word, so that colour carries nothing alone
 PARTS = (("Figure", "Figures"), ("Gallery", "Samples"), ("Table", "Tables"))
@@ -34,7 +35,7 @@ def write(
     title: str,
     question: str,
     findings: Findings,
-    items: Sequence[Figure | Table | Gallery],
+    items: Sequence[Item],
     out: Path,
     *,
     command: str,
@@ -50,8 +51,8 @@ def write(
     if out.suffix != ".html":
         raise ValueError(f"write: the page {out.name!r} must end in .html.")
     for item in items:
-        if not isinstance(item, (Figure, Table, Gallery)):
-            raise TypeError(f"write: {item!r} is not a Figure, Table or Gallery.")
+        if not isinstance(item, Item):
+            raise TypeError(f"write: {item!r} is not a Figure, Heat, Table or Gallery.")
     folder = out.with_name(f"{out.stem}-data")
     folder.mkdir(parents=True, exist_ok=True)
     _clear(folder)
@@ -61,16 +62,17 @@ def write(
     for name, item in named(findings, items):
         file, stem = export.save(item, folder, name), f"{out.stem}-{name}"
         view: dict[str, Any] = {
-            "id": name, "kind": type(item).__name__, "number": name.rpartition("-")[2],
+            "id": name, "kind": _kind(item), "number": name.rpartition("-")[2],
             "item": item, "task": _task_of(item, tasks)[0],
             "keys": list(dict.fromkeys(item.keys)), "file": f"{folder.name}/{file.name}", "suffix": file.suffix[1:],
+            "full": False,
         }  # fmt: skip
-        if isinstance(item, Figure):
-            drawing = spec(item, tint)
+        if isinstance(item, (Figure, Heat)):
+            drawing = heat.spec(item) if isinstance(item, Heat) else spec(item, tint)
             drawings[name] = {k: drawing[k] for k in ("data", "layout")} | {
-                "file": stem, "columns": [item.x or "x", item.y or "y"],
+                "file": stem, "columns": _columns(item),
             }  # fmt: skip
-            view |= {"switches": _switches(item), "height": _height(item)}
+            view |= _shape(item)
             view |= {k: drawing[k] for k in ("legend", "drawn", "total")}
         elif isinstance(item, Table):
             view["rows"] = _cells(item)
@@ -99,7 +101,7 @@ def write(
     return out
 
 
-def named(findings: Findings, items: Sequence[Figure | Table | Gallery]) -> list[tuple[str, Figure | Table | Gallery]]:
+def named(findings: Findings, items: Sequence[Item]) -> list[tuple[str, Item]]:
     """The items in the order of the page under their names on it, `figure-1` and so on.
 
     Where titles begin with a task and a colon, the same figure of every task comes before the next figure.
@@ -109,7 +111,7 @@ def named(findings: Findings, items: Sequence[Figure | Table | Gallery]) -> list
     count: Counter[tuple[str, str, str]] = Counter()
     ranked = []
     for item in items:
-        kind, (task, what) = type(item).__name__, _task_of(item, tasks)
+        kind, (task, what) = _kind(item), _task_of(item, tasks)
         count[kind, task, what] += 1
         place = places.setdefault((kind, what, count[kind, task, what]), len(places))
         ranked.append((place, item))
@@ -117,7 +119,7 @@ def named(findings: Findings, items: Sequence[Figure | Table | Gallery]) -> list
     numbers: Counter[str] = Counter()
     found = []
     for _, item in ranked:
-        kind = type(item).__name__.lower()
+        kind = _kind(item).lower()
         numbers[kind] += 1
         found.append((f"{kind}-{numbers[kind]}", item))
     return found
@@ -163,7 +165,7 @@ def _clear(folder: Path) -> None:
             old.unlink()
 
 
-def _task_of(item: Figure | Table | Gallery, tasks: Sequence[str]) -> tuple[str, str]:
+def _task_of(item: Item, tasks: Sequence[str]) -> tuple[str, str]:
     task, colon, rest = item.title.partition(": ")
     return (task, rest) if colon and task in tasks else ("", item.title)
 
@@ -181,6 +183,23 @@ def _aligned(views: list[dict[str, Any]], tasks: Sequence[str]) -> list[list[dic
             rows.append([view])
         last = same
     return rows
+
+
+def _kind(item: Item) -> str:
+    return "Figure" if isinstance(item, Heat) else type(item).__name__
+
+
+def _columns(item: Figure | Heat) -> list[str]:
+    if isinstance(item, Heat):
+        return [item.y or "row", item.x or "column", item.unit or "value"]
+    return [item.x or "x", item.y or "y"]
+
+
+def _shape(item: Figure | Heat) -> dict[str, Any]:
+    # how a figure stands on the page
+    if isinstance(item, Heat):
+        return {"switches": [], "height": heat.height(item), "full": len(item.rows) > heat.FULL, "heat": True}
+    return {"switches": _switches(item), "height": _height(item), "full": False, "heat": False}
 
 
 def _switches(item: Figure) -> list[tuple[str, bool]]:

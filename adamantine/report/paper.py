@@ -13,9 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from adamantine.finding import Curve, Figure, Gallery, Table, finite
+from adamantine.finding import Curve, Figure, Gallery, Heat, Table, finite
 from adamantine.report.export import latex
 from adamantine.report.palette import colours, group_of, strokes
+from adamantine.report.paper_heat import heat_map
 from adamantine.report.sideways import turned
 from adamantine.report.trace import FEW, SYMBOLS, checked, marks_of, stretches
 
@@ -31,7 +32,7 @@ _SYMBOL = dict(zip(SYMBOLS, "osD^PXv*ph", strict=True))
 
 
 def paper(
-    item: Figure | Gallery | Table,
+    item: Figure | Heat | Gallery | Table,
     path: Path,
     *,
     width: float = 5.5,
@@ -52,7 +53,10 @@ def paper(
         return path
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        canvas = _gallery(item, width) if isinstance(item, Gallery) else _figure(item, width, colour)
+        if isinstance(item, Heat):
+            canvas = heat_map(item, width)
+        else:
+            canvas = _gallery(item, width) if isinstance(item, Gallery) else _figure(item, width, colour)
         FigureCanvasAgg(canvas)
         when = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[path.suffix]
         canvas.savefig(path, dpi=300, bbox_inches="tight", metadata=when)
