@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from adamantine import stats
-from adamantine.finding import Curve, Figure
+from adamantine.finding import Curve, Figure, Heat
 from adamantine.probes.trajectory import TrajectoryPlane
 
 DRAWN = 300  # snapshots beyond which a path is drawn through some of them
@@ -29,6 +29,28 @@ def line_figure(
     drawn = f"Mean over {' or '.join(map(str, counts))} slices a curve; the band is the 95 % interval of the mean."
     caption = f"{drawn if counts != [1] else 'One slice a curve.'} A slice shows one of very many directions."
     return Figure(title, caption, x, unit, tuple(curves))
+
+
+def plane_figure(
+    title: str,
+    xs: Sequence[float],
+    ys: Sequence[float],
+    losses: Sequence[Sequence[float]],
+    x: str = "along the first direction",
+    y: str = "along the second direction",
+    scale: str = "log",
+    unit: str = "loss",
+) -> Heat:
+    """The losses that `slices.plane` gives, a row for each of `ys`, as colours with the largest `y` on top.
+
+    Raises ValueError where the losses have not a row for each `y` with a number for each `x`.
+    """
+    if len(losses) != len(ys) or any(len(row) != len(xs) for row in losses):
+        raise ValueError(f"plane_figure: losses need {len(ys)} rows of {len(xs)} numbers, one for each y and x.")
+    caption = f"Forward passes at {len(ys)} x {len(xs)} places. A plane shows two of very many directions."
+    order = sorted(range(len(ys)), key=lambda i: -ys[i])
+    names, values = tuple(f"{ys[i]:.6g}" for i in order), tuple(tuple(losses[i]) for i in order)
+    return Heat(title, caption, x, y, tuple(xs), names, values, unit, scale)
 
 
 def path_figure(title: str, plane: TrajectoryPlane) -> Figure:

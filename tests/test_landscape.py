@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from adamantine.landscape import DRAWN, line_figure, path_figure
+from adamantine.landscape import DRAWN, line_figure, path_figure, plane_figure
 from adamantine.point import stream
 from adamantine.probes.trajectory import trajectory_plane
 from adamantine.report import trace
@@ -33,6 +33,16 @@ def test_a_slice_that_does_not_fit_is_a_sentence():
     for wrong in ([], [[1.0]]):
         with pytest.raises(ValueError, match="'flat' needs at least one slice, each with 2 losses"):
             line_figure("", [0.0, 1.0], {"flat": wrong})
+
+
+def test_a_plane_has_its_places_where_they_belong():
+    xs, ys = [-1.0, 0.0, 2.0], [-0.5, 1.5]
+    heat = plane_figure("a plane", xs, ys, [[10 * y + x for x in xs] for y in ys], scale="linear")
+    assert heat.columns == (-1.0, 0.0, 2.0)
+    assert heat.rows == ("1.5", "-0.5"), "y grows upwards"
+    assert heat.values == ((14.0, 15.0, 17.0), (-6.0, -5.0, -3.0))
+    with pytest.raises(ValueError, match="2 rows of 3 numbers"):
+        plane_figure("", xs, ys, [[1.0, 2.0, 3.0]])
 
 
 @pytest.mark.parametrize("steps", [10, 2 * DRAWN + 7])
