@@ -49,7 +49,9 @@ def plane_figure(
         raise ValueError(f"plane_figure: losses need {len(ys)} rows of {len(xs)} numbers, one for each y and x.")
     caption = f"Forward passes at {len(ys)} x {len(xs)} places. A plane shows two of very many directions."
     order = sorted(range(len(ys)), key=lambda i: -ys[i])
-    names, values = tuple(f"{ys[i]:.6g}" for i in order), tuple(tuple(losses[i]) for i in order)
+    top = max(map(abs, ys)) or 1.0  # beside which the rounding of a place at 0 is nothing
+    names = tuple(f"{round(ys[i] / top, 9) * top + 0.0:.6g}" for i in order)
+    values = tuple(tuple(losses[i]) for i in order)
     return Heat(title, caption, x, y, tuple(xs), names, values, unit, scale)
 
 

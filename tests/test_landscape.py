@@ -41,6 +41,7 @@ def test_a_plane_has_its_places_where_they_belong():
     assert heat.columns == (-1.0, 0.0, 2.0)
     assert heat.rows == ("1.5", "-0.5"), "y grows upwards"
     assert heat.values == ((14.0, 15.0, 17.0), (-6.0, -5.0, -3.0))
+    assert plane_figure("", [0.0], [i * 0.2 - 0.6 for i in range(4)], [[1.0]] * 4).rows == ("0", "-0.2", "-0.4", "-0.6")
     with pytest.raises(ValueError, match="2 rows of 3 numbers"):
         plane_figure("", xs, ys, [[1.0, 2.0, 3.0]])
 
