@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+from matplotlib import colors
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -20,8 +20,8 @@ def heat_map(item: Heat, width: float) -> Canvas:
     values = np.array(item.values, dtype=float).reshape(n, len(item.columns))
     shown = np.ma.masked_invalid(np.where(values > 0, values, np.nan) if log else values)
     low, high = ends(item)
-    tint = LinearSegmentedColormap.from_list("heat", DIVERGING if item.scale == "diverging" else SEQUENTIAL)
-    norm = LogNorm(10.0**low, 10.0**high) if log else Normalize(low, high)
+    tint = colors.LinearSegmentedColormap.from_list("heat", DIVERGING if item.scale == "diverging" else SEQUENTIAL)
+    norm = colors.LogNorm(10.0**low, 10.0**high) if log else colors.Normalize(low, high)
     named = any(isinstance(c, str) for c in item.columns)
     at = np.arange(len(item.columns)) if named else np.array(item.columns, dtype=float)
     axes.set_facecolor("0.93")
