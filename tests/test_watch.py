@@ -27,6 +27,7 @@ from adamantine.store import Store
 from adamantine.watching import journal, presets
 from adamantine.watching.draws import draws
 from adamantine.watching.loss import understood
+from adamantine.watching.steps import accumulating
 from adamantine.watching.task import WatchedTask
 from adamantine.watching.timetable import Budget, timetable
 
@@ -319,6 +320,17 @@ def test_steps_that_a_scaler_skips_are_not_measured(tmp_path):
     assert equal([p.batch["batch"] for p in again.points], [batches[0], batches[2], batches[3]])
 
 
+@pytest.mark.parametrize(
+    ("grads", "expected"), [((None, 1.0), True), ((None, None), False), ((0.0, 0.0), False), ((1.0, math.inf), False)]
+)
+def test_gradients_for_a_step_to_come(grads, expected):
+    params = {}
+    for k, g in zip("ab", grads, strict=True):
+        params[k] = nn.Parameter(torch.ones(2))
+        params[k].grad = None if g is None else torch.full((2,), g)
+    assert accumulating(params) == expected
+
+
 def test_lbfgs_and_closures(tmp_path):
     model, seen = small(), Seen()
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=4)
@@ -477,9 +489,11 @@ def test_draws():
             return iter([torch.rand(3), torch.rand(3)])
 
     ours = torch.get_rng_state()
-    flowing = draws(DataLoader(Stream(), None))
+    state = own.get_state()
+    flowing = draws(DataLoader(Stream(), None, generator=own))
     got = [flowing(stream(0, "a")) for _ in range(5)]
     assert all(x.shape == (3,) for x in got)
+    assert torch.equal(own.get_state(), state)
     assert torch.equal(torch.get_rng_state(), ours)
 
 
@@ -731,6 +745,10 @@ def test_compiled_modules_are_measured_as_written(tmp_path):
     stepped(compiled, optimizer, fixed(2), watch)
     assert watch.unavailable == {}
     assert next(iter(seen.points[0].w)) == "0.weight"
+    model[0].compile(backend="aot_eager")  # whose gradients have no derivative
+    watch = adamantine.watch(model, optimizer, smooth, probes=[Sharpness(3)], every=1, store=tmp_path)
+    stepped(model, optimizer, fixed(2), watch)
+    assert watch.unavailable == {}
 
 
 @pytest.mark.slow

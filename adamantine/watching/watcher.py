@@ -160,7 +160,7 @@ class Watch:
         self._waited += 1
         if self._waited == PATIENCE and not self._step:
             self._record.note(
-                f"The optimizer has not stepped in the first {PATIENCE} iterations; is it the one in use, and calls hooks?"
+                f"The optimizer has not stepped in the first {PATIENCE} iterations; is it the one in use?"
             )
 
     def _look_ahead(self) -> None:
