@@ -26,6 +26,7 @@ from adamantine.report.palette import colours
 from adamantine.report.paper import paper
 from adamantine.result import Result, Results
 from adamantine.store import Store, StoreError
+from adamantine.watched import watched
 
 STORE = Path("adamantine-store")
 COLOUR = {"supported": "green", "refuted": "red", "inconclusive": "yellow"}
@@ -35,6 +36,7 @@ app = App(
     help="A laboratory for the science of deep-learning optimizers.",
     suppress_keyboard_interrupt=False,  # `main` says what becomes of the work
 )
+app.command(watched)
 console = Console()
 
 Scale = Annotated[str, Parameter(help="tiny (seconds), laptop (minutes on two cores) or gpu (hours).")]
