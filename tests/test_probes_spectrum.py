@@ -122,6 +122,19 @@ def test_without_outliers_there_are_none():
     assert Spectrum(products=8, starts=1)(p)["outliers"] == 0
 
 
+def test_outliers_of_a_matrix_of_low_rank_are_its_rank():
+    """Krylov spaces end early; what fills up the rows does not count."""
+    found = Spectrum(products=12, starts=3)(quadratic([9.0, 7.0, 5.0] + [0.0] * 97))
+    assert (found["outliers"], found["outliers_error"]) == (3, 0)
+    assert abs(found["bulk_edge"]) < 1e-9
+
+
+def test_what_has_not_converged_is_no_outlier():
+    """A spectrum that falls evenly has a Ritz value for each product; few of them are eigenvalues."""
+    found = Spectrum(products=10, starts=3)(quadratic([1 / (1 + i) ** 0.5 for i in range(400)]))
+    assert found["outliers"] < 4
+
+
 def test_masses_are_shares_of_decades():
     values = [3e-6] * 10 + [-3e-6] * 10 + [-0.8] * 15 + [0.02] * 25 + [5.0] * 30 + [500.0] * 10
     found = Spectrum(products=12, starts=40)(quadratic(values))

@@ -37,20 +37,21 @@ class Density:
         return mean((self.weights * ((self.nodes > low) & (self.nodes <= high))).sum(1), self.products)
 
     def quantile(self, q: float) -> Estimate:
-        """The eigenvalue below which a share `q` of them lies.
+        """The eigenvalue that a share `q` of them does not exceed: a node of all starts together.
 
-        The distribution of nodes is taken as linear between them, half of a node's weight on either side. The error is
-        half of the distance between the quantiles one standard error of the share below `q` and above (Woodruff 1952):
-        up to twice too large where the nodes of a start are few, since a share moves by what a node weighs.
+        The error is half of the distance between the quantiles one standard error of the share below `q` and above
+        (Woodruff 1952): up to twice too large where the nodes of a start are few, since a share moves by what a node
+        weighs.
         """
-        values, reached = _distribution(self.nodes, self.weights)
+        values, order = self.nodes.flatten().sort()
+        reached = self.weights.flatten()[order].cumsum(0) / self.weights.sum()
         if not bool(reached.isfinite().all()):
             return Estimate(math.nan, math.nan, self.products)
-        here = float(np.interp(q, reached, values))
-        shares = [np.interp(here, *_distribution(x, w)) for x, w in zip(self.nodes, self.weights, strict=True)]
+        here = values[_first(reached, q)]
+        shares = [_share(x, w, float(here)) for x, w in zip(self.nodes, self.weights, strict=True)]
         error = mean(torch.tensor(shares, dtype=torch.float64), 0).error
-        low, high = np.interp([q - error, q + error], reached, values)
-        return Estimate(here, float(high - low) / 2, self.products)
+        high, low = (float(values[_first(reached, q + x)]) for x in (error, -error))
+        return Estimate(float(here), (high - low) / 2 if math.isfinite(error) else math.nan, self.products)
 
 
 def density(a: Operator, steps: int, probes: int, rng: torch.Generator) -> Density:
@@ -74,9 +75,14 @@ def density(a: Operator, steps: int, probes: int, rng: torch.Generator) -> Densi
     return Density(nodes, weights, bounds, a.size, a.count - before)
 
 
-def _distribution(nodes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The nodes in order, and the share of the weight that each is reached at."""
-    values, order = nodes.flatten().sort()
-    w = weights.flatten()[order]
-    values, w = values[w != 0], w[w != 0]
-    return values, (w.cumsum(0) - w / 2) / w.sum()
+def _share(nodes: Tensor, weights: Tensor, x: float) -> float:
+    """The weight below `x` of one start, half of a node's on either side and linear between: a step is too rough."""
+    some = weights > 0
+    w = weights[some]
+    return float(np.interp(x, nodes[some], w.cumsum(0) - w / 2))
+
+
+def _first(reached: Tensor, q: float) -> int:
+    """Where the share `q` is reached."""
+    wanted = torch.tensor(q - 1e-9, dtype=reached.dtype)
+    return min(int(torch.searchsorted(reached, wanted)), len(reached) - 1)
