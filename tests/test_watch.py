@@ -17,11 +17,14 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import adamantine
 from adamantine import tree
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Momentum
 from adamantine.pieces import Pieces, pieces
 from adamantine.point import Point, stream
 from adamantine.probes.batch_sharpness import BatchSharpness
 from adamantine.probes.density import GradientDensity
 from adamantine.probes.directional import DirectionalSharpness
+from adamantine.probes.preconditioned_sharpness import PreconditionedSharpness
 from adamantine.probes.sharpness import Sharpness
 from adamantine.store import Store
 from adamantine.watching import journal, presets
@@ -329,6 +332,27 @@ def test_gradients_for_a_step_to_come(grads, expected):
         params[k] = nn.Parameter(torch.ones(2))
         params[k].grad = None if g is None else torch.full((2,), g)
     assert accumulating(params) == expected
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_the_edge_is_that_of_the_rate_of_the_step(ours, tmp_path):
+    model = small().double()
+    batch = tuple(x.double() if x.is_floating_point() else x for x in fixed(1)[0])
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    if ours:
+        optimizer = adamantine.torch_optimizer(model, Momentum(0.9) >> Lr(0.1))
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    probes = [Sharpness(40, tolerance=1e-9), PreconditionedSharpness(40, tolerance=1e-9)]
+    watch = adamantine.watch(model, optimizer, smooth, probes=probes, every=1, store=tmp_path)
+    for _ in range(3):
+        optimizer.zero_grad()
+        smooth(model, batch).mean().backward()
+        optimizer.step()
+        scheduler.step()
+        watch.step(batch)
+    assert watch.unavailable == {}
+    plain, edge = (watch.result.series(k)[1] for k in ("sharpness", "edge"))
+    assert edge == pytest.approx(plain * 0.1 * 0.5 ** np.arange(3) / (2 * 1.9), rel=1e-5)
 
 
 def test_lbfgs_and_closures(tmp_path):

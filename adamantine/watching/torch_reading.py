@@ -12,6 +12,7 @@ from adamantine.for_torch import TorchOptimizer
 from adamantine.live import Moment
 from adamantine.part import Part, State
 from adamantine.point import Point
+from adamantine.rated import rated
 from adamantine.response import Response, joined
 from adamantine.tree import Params
 
@@ -42,7 +43,7 @@ class TorchReading:
         `s` are the options of every group at the step; None: those of now.
         """
         if isinstance(self.optimizer, TorchOptimizer):
-            return self._ours(self.optimizer, p)
+            return self._ours(self.optimizer, s, p)
         if type(self.optimizer) not in torch_state.READERS:
             return None
         groups, states = self._read(s)
@@ -54,7 +55,7 @@ class TorchReading:
             called = self._called(self.optimizer)
             held = [
                 replace(m, value={called[k]: x for k, x in m.value.items() if called.get(k) in w})
-                for part, names, kept in _kept(self.optimizer)
+                for part, names, kept in _kept(self.optimizer, s)
                 for m in part.moments(kept, {k: w[called[k]] for k in names if called.get(k) in w})
             ]
             return tuple(m for m in held if m.value)
@@ -81,10 +82,10 @@ class TorchReading:
         own = [(k, x) for g in optimizer.param_groups for k, x in zip(g["param_names"], g["params"], strict=True)]
         return {k: mine[id(x)] for k, x in own if id(x) in mine}
 
-    def _ours(self, optimizer: TorchOptimizer, p: Point) -> Response | None:
+    def _ours(self, optimizer: TorchOptimizer, s: Sequence[Mapping[str, Any]] | None, p: Point) -> Response | None:
         called = self._called(optimizer)
         told: list[Response] = []
-        for part, names, kept in _kept(optimizer):
+        for part, names, kept in _kept(optimizer, s):
             w = {k: p.w[called[k]] for k in names if called.get(k) in p.w}
             g = {k: p.grad[called[k]] for k in w}
             q = replace(p.given(g, w), step=optimizer._count - 1, steps=optimizer._steps)
@@ -96,10 +97,13 @@ class TorchReading:
         return joined(told, p.grad, p.w)
 
 
-def _kept(optimizer: TorchOptimizer) -> Iterator[tuple[Part, tuple[str, ...], State]]:
-    """Every composition at the rate of now, with the names of parameters that share a state, and the state."""
-    for i, cohorts in enumerate(optimizer._kept):
-        yield from ((optimizer._part(i), names, s) for names, s in cohorts.kept)
+def _kept(
+    optimizer: TorchOptimizer, s: Sequence[Mapping[str, Any]] | None
+) -> Iterator[tuple[Part, tuple[str, ...], State]]:
+    """Every composition at its rate in `s`, with the names of parameters that share a state, and the state."""
+    for i, (cohorts, group) in enumerate(zip(optimizer._kept, s or optimizer.param_groups, strict=True)):
+        part = rated(optimizer._bound[i], group["base_lr"], float(group["lr"]))
+        yield from ((part, names, kept) for names, kept in cohorts.kept)
 
 
 def _renamed(told: Response, called: dict[str, str]) -> Response:
