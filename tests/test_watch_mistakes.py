@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
-from test_watch import Noise, Seen, fixed, small, smooth, stepped
+from test_watch import DENSITY, Noise, Seen, fixed, small, smooth, stepped
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -118,7 +118,7 @@ def test_a_probe_that_fails_is_unavailable_and_training_goes_on(tmp_path, caplog
     assert fails.times == 5, "after three failures in a row it is given up"
     held = watch.result.provenance["unavailable"]["Fails()"]
     assert held == {"why": "Fails: not today.", "step": 2, "given_up": True}
-    assert len(watch.result.series("GradientDensity")[0]) == 8
+    assert len(watch.result.series(DENSITY)[0]) == 8
     told = [r for r in caplog.records if "Fails()" in r.message]
     assert [r.levelno for r in told] == [logging.WARNING] * 2
     watch.close(page=False)
@@ -148,7 +148,7 @@ def test_memory_exhausted_by_a_product(error, tmp_path):
     stepped(model, optimizer, fixed(2), watch)
     assert "more memory than there is" in watch.unavailable["Greedy()"]
     assert "huge" not in greedy.held[-1]
-    assert len(watch.result.series("GradientDensity")[0]) == 2
+    assert len(watch.result.series(DENSITY)[0]) == 2
 
 
 def test_a_loss_that_is_a_scalar(tmp_path):
@@ -248,7 +248,7 @@ def test_a_loss_that_is_not_a_number(tmp_path):
     stepped(model, optimizer, [good, (x * math.nan, y), (x * math.nan, y)], watch)
     assert watch.notes == ("The loss was nan at step 1.",)
     assert watch.unavailable == {}
-    for name in ("loss", "sharpness", "GradientDensity"):
+    for name in ("loss", "sharpness", DENSITY):
         values = watch.result.series(name)[1]
         assert [math.isnan(v) for v in values] == [False, True, True], name
 

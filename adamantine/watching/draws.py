@@ -63,7 +63,7 @@ def _indexed(loader: DataLoader) -> Draws:
             n = len(dataset) if among is None else len(among)
             chosen = torch.randperm(n, generator=rng)[:size] if n < FEW else torch.randint(n, (size,), generator=rng)
             chosen = chosen if among is None else among[chosen]
-        return _seeded(rng, lambda: loader.collate_fn([dataset[i] for i in chosen.tolist()]))
+        return _seeded(rng, dataset, lambda: loader.collate_fn([dataset[i] for i in chosen.tolist()]))
 
     return draw
 
@@ -83,19 +83,13 @@ def _streamed(data: Iterable[Any]) -> Draws:
         raise ValueError("watch: data has no batches.")
 
     def draw(rng: torch.Generator) -> Any:
-        own = getattr(data, "generator", None)
-        state = own.get_state() if isinstance(own, torch.Generator) else None
-        try:
-            return _seeded(rng, following)
-        finally:
-            if state is not None:
-                own.set_state(state)  # pyright: ignore[reportOptionalMemberAccess]
+        return _seeded(rng, data, following)
 
     return draw
 
 
-def _seeded(rng: torch.Generator, give: Callable[[], Any]) -> Any:
-    """What `give()` gives with all global randomness from `rng`: augmentations draw there."""
-    with preserved():
+def _seeded(rng: torch.Generator, data: Any, give: Callable[[], Any]) -> Any:
+    """What `give()` gives with all global randomness from `rng`: augmentations draw there, or from the data's own."""
+    with preserved(beside=data):
         seed_all(int(torch.randint(2**62, (), generator=rng)))
         return give()

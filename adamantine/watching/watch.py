@@ -33,8 +33,9 @@ def watch(
 
     `loss` is a function `(model, batch) -> [B]`, one number an example whose mean is trained (or that mean, without
     what is asked of single examples); a criterion for batches `(inputs, target)`; or None for `model(**batch).loss`.
-    Mixed precision is part of the loss: put `autocast` inside. `data` (a DataLoader, a list of batches, or a function
-    from a generator to a batch) gives the batches that some probes want besides the one in training.
+    Mixed precision is part of the loss: put `autocast` inside, or leave it out to measure in full. `data` (a
+    DataLoader, a list of batches, or a function from a generator to a batch) gives the batches that some probes want
+    besides the one in training.
 
     Probes are measured every `every` steps ({probe: N} for some of them; probes given as {probe: n} every n-th of those
     times), or, with `budget=0.1`, as often as a tenth of the time allows. Results lie in the folder `store`, under
