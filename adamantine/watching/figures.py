@@ -138,7 +138,7 @@ def _dashed(n: Named) -> Curve:
 
 
 def _scale(values: list[Any]) -> str:
-    """ "log" where all are positive (zeros aside) and far apart, "diverging" where some are negative, else "linear"."""
+    """Logarithmic where all are positive (or 0) and far apart, diverging where some are negative, else linear."""
     known = [v for v in values if finite(v)]
     above = [v for v in known if v > 0]
     if known and min(known) < 0:
