@@ -622,7 +622,7 @@ class Clock:
 
 def spent(budget, costs, step, steps):
     """A loop of `steps` steps with probes of given costs on a table: seconds by probe, and the steps of each."""
-    table, at = Budget(budget, len(costs)), {i: [] for i in range(len(costs))}
+    table, at = Budget(budget, [0.0] * len(costs)), {i: [] for i in range(len(costs))}
     for t in range(steps):
         if t:
             table.passed(step, 0.0)
@@ -658,8 +658,19 @@ def test_a_budget_at_any_time_is_exceeded_by_one_first_measurement_at_most():
         total += costs[i]
 
 
+def test_untried_probes_wait_until_what_they_may_cost_is_there():
+    table, costs, at = Budget(0.1, [1.0, 30.0, 2.0]), [0.5, 14.0, 1.2], {}
+    for t in range(1000):
+        table.passed(1.0, 0.0)
+        for i in table.due(t):
+            table.took(i, costs[i])
+            at.setdefault(i, t)
+    assert at[0] < at[2] < at[1]
+    assert at[1] > 300, "by then there is enough for the heavy one"
+
+
 def test_a_budget_follows_costs_that_change_and_probes_that_go():
-    table = Budget(0.1, 2)
+    table = Budget(0.1, [0.0, 0.0])
     taken = {0: 0.0, 1: 0.0}
     for t in range(3000):
         table.passed(1.0, 0.0)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 REMEMBERS = 0.3  # weight of the newest cost in a probe's expected cost
+GRADIENTS = {"loss": 0.4, "hvp": 2.0, "ggn": 2.0}  # what oracles cost, in gradients, where not one
 SAVED = 2.0  # a probe saves up for at most so many measurements
 
 
@@ -53,13 +54,14 @@ class Budget:
 
     A probe that has been tried saves its part of `share` times every step's time until that pays for the next
     measurement, whose cost is expected to be as before (an exponential average); what watching itself takes is paid in
-    equal parts too. What an untried probe costs is not known: one at a time is tried, in the order given, and only
-    when all that was spent before has been earned. The share is thus exceeded by no more than one first measurement.
+    equal parts too. What an untried probe costs is not known: one at a time is tried, the lightest first, and only
+    when all that was spent before has been earned, and what it is expected to cost by its `weights`, in units of which
+    seconds follow from the probes tried before. The share is thus exceeded by no more than one first measurement.
     """
 
-    def __init__(self, share: float, probes: int) -> None:
-        self.share = share
-        self.credit = dict.fromkeys(range(probes), 0.0)
+    def __init__(self, share: float, weights: Sequence[float]) -> None:
+        self.share, self.weights = share, tuple(weights)
+        self.credit = dict.fromkeys(range(len(weights)), 0.0)
         self.expected: dict[int, float] = {}
         self.times: dict[int, int] = {}
         self.owed = 0.0  # what was spent beyond what was earned, by all together
@@ -68,10 +70,15 @@ class Budget:
         """Those that can pay, and an untried one where nothing is owed."""
         can = [i for i, cost in self.expected.items() if self.credit[i] >= cost]
         reserved = sum(self.expected[i] for i in can)
-        untried = next((i for i in self.credit if i not in self.expected), None)
-        if untried is not None and self.owed + reserved <= 0:
+        untried = min((i for i in self.credit if i not in self.expected), key=self.weights.__getitem__, default=None)
+        if untried is not None and self.owed + reserved + self._guess(untried) <= 0:
             can.append(untried)
         return tuple(sorted(can))
+
+    def _guess(self, probe: int) -> float:
+        """Seconds that an untried probe may take."""
+        weight = sum(self.weights[i] for i in self.expected)
+        return self.weights[probe] * sum(self.expected.values()) / weight if weight else 0.0
 
     def passed(self, seconds: float, own: float) -> None:
         """Everyone earns an equal part of the share, and pays an equal part of what belongs to no probe."""
@@ -100,6 +107,12 @@ class Budget:
         self.expected.pop(probe, None)
 
 
+def _weight(probe: Any) -> float:
+    """What a probe says it costs, in gradients."""
+    told = getattr(probe, "cost", {})
+    return sum(n * GRADIENTS.get(oracle, 1.0) for oracle, n in told.items()) if isinstance(told, Mapping) else 1.0
+
+
 def timetable(every: Any, budget: float | None, probes: Sequence[Any] | Mapping[Any, int]) -> Timetable:
     """`every` N steps (or {probe: N}, the others every 16), or within `budget`, a share between 0 and 1.
 
@@ -111,7 +124,7 @@ def timetable(every: Any, budget: float | None, probes: Sequence[Any] | Mapping[
     if budget is not None:
         if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < 1:
             raise ValueError(f"watch: budget is {budget!r}, but must be a share of the time between 0 and 1, as 0.1.")
-        return Budget(float(budget), len(probes))
+        return Budget(float(budget), [_weight(p) for p in probes])
     given = every if isinstance(every, Mapping) else {}
     rest = 16 if isinstance(every, Mapping) else every
     strange = next((key for key in given if not any(key in (p, type(p)) for p in probes)), None)
