@@ -827,4 +827,4 @@ def test_presets_measure(tmp_path):
     stepped(model, optimizer, fixed(3), watch)
     assert watch.unavailable == {}
     assert watch.notes == ()
-    assert {*presets.NORMS} <= {*presets.DEFAULT} <= {*presets.FULL}
+    assert {*presets.NORMS} <= {*presets.DEFAULT}
