@@ -30,7 +30,7 @@ function themed(layout, paper) {
   const look = structuredClone(layout);
   for (const axis of ["xaxis", "yaxis"]) {
     Object.assign(look[axis], { gridcolor: grid, linecolor: line, tickcolor: line, showline: true });
-    if (!paper && innerWidth < 640 && look[axis].nticks) look[axis].nticks = 5;
+    if (!paper && innerWidth < 640 && look[axis].nticks) look[axis].nticks = Math.min(5, look[axis].nticks);
   }
   Object.assign(look, {
     paper_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)", plot_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)",
@@ -110,7 +110,7 @@ const act = {
   async scale(item, button) {
     await draw(item);
     const log = button.getAttribute("aria-pressed") !== "true", axis = `${button.dataset.axis}axis`;
-    await Plotly.relayout(item.querySelector(".plot"), { [`${axis}.type`]: log ? "log" : "linear", [`${axis}.autorange`]: true });
+    await Plotly.relayout(item.querySelector(".plot"), { [`${axis}.type`]: log ? "log" : "linear", [`${axis}.autorange`]: true, [`${axis}.nticks`]: log ? 4 : 8 });
     button.setAttribute("aria-pressed", log);
   },
   svg: (item) => image(item, "svg"),

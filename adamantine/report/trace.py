@@ -154,8 +154,10 @@ def _marks(curve: Curve, at: list[Any], heights: list[float], tint: str) -> dict
 def _layout(item: Figure, marked: bool) -> dict[str, Any]:
     def axis(title: str, scale: str) -> dict[str, Any]:
         found = {"automargin": True, "zeroline": False, "ticks": "outside", "exponentformat": "power"}
-        found |= {"dtick": 1} if scale == "category" else {"nticks": 8}  # every name is written
-        # Left alone, a logarithmic axis writes 10⁻¹ large and the 2 and 5 between small.
+        found |= (
+            {"dtick": 1} if scale == "category" else {"nticks": 4 if scale == "log" else 8}
+        )  # every name is written
+        # Left alone, a logarithmic axis writes 10⁻¹ large and the 2 and 5 between small; and more ticks, every digit.
         found |= {"tickformat": "~g"} if scale == "log" else {}
         return found | {"title": {"text": plain(title)}, "type": scale}
 

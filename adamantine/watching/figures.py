@@ -52,13 +52,13 @@ def figures(
     found: Mapping[str, Named], captions: Mapping[str, str], tensors: Sequence[str], key: str
 ) -> list[Figure | Heat]:
     """Training curves first, then the instruments: those with captions, which `captions` has by name."""
-    training = [n for name, n in found.items() if name not in captions]
+    training = [n for name, n in found.items() if name not in captions and _host(name, found) is None]
     losses = [n for n in training if "loss" in n.name and n.values]
     losses.sort(key=lambda n: n.name != "loss")
     out: list[Figure | Heat] = []
     if losses:
         caption = "The loss where it was measured, and what the loop recorded of it."
-        out.append(_figure("Loss", caption, "loss", [_curve(n, n.name) for n in losses], key))
+        out.append(_figure("Loss", caption, "loss", [_curve(n, n.name, lost=True) for n in losses], key))
     for n in training:
         if n not in losses and n.values:
             said = f"Recorded by the loop as {n.name!r}."
@@ -72,15 +72,12 @@ def figures(
         if n.values:
             curves = [_curve(n, name), *(_dashed(x) for x in found.values() if _host(x.name, found) == name)]
             if name in LEVELS:
-                curves.append(Curve(f"{LEVELS[name]:g}", [*ends(n)], [LEVELS[name]] * len(ends(n)), style="dash"))
+                curves.append(
+                    Curve(f"{LEVELS[name]:g}", sorted(n.values), [LEVELS[name]] * len(n.values), style="dash")
+                )
             out.append(_figure(_words(name), caption, _axis(unit, name), curves, key))
         out += _inside(n, caption, unit, tensors, key)
     return out
-
-
-def ends(n: Named) -> tuple[int, ...]:
-    """The first and the last step."""
-    return tuple(sorted({min(n.values), max(n.values)})) if n.values else ()
 
 
 def _host(name: str, found: Mapping[str, Named]) -> str | None:
@@ -114,7 +111,8 @@ def _said(caption: str, n: Named) -> str:
     unit = unit if unit.endswith(".") else f"{unit}."
     errors = n.errors or any(x.errors for x in n.inside.values())
     bands = "Bands reach to twice the error." if errors else ""
-    return " ".join(x for x in (unit[:1].upper() + unit[1:], rest, bands) if x)
+    unit = unit[:1].upper() + unit[1:] if unit[:2].isalpha() else unit  # a formula stays as it is
+    return " ".join(x for x in (unit, rest, bands) if x)
 
 
 def _figure(title: str, caption: str, y: str, curves: list[Curve], key: str) -> Figure:
@@ -122,9 +120,10 @@ def _figure(title: str, caption: str, y: str, curves: list[Curve], key: str) -> 
     return Figure(title, caption, "step", y, tuple(curves), y_scale="log" if wide else "linear", keys=(key,))
 
 
-def _curve(n: Named, name: str) -> Curve:
+def _curve(n: Named, name: str, lost: bool = False) -> Curve:
+    # Of a loss alone, infinity says that the run diverged; an instrument may well find it.
     steps = sorted(n.values)
-    y = [n.values[s] for s in steps]
+    y = [n.values[s] if lost or finite(n.values[s]) else math.nan for s in steps]
     if not any(finite(e) for e in n.errors.values()):
         return Curve(name, list(steps), y)
     reach = [2 * n.errors.get(s, math.nan) for s in steps]
@@ -133,8 +132,8 @@ def _curve(n: Named, name: str) -> Curve:
 
 
 def _dashed(n: Named) -> Curve:
-    steps = sorted(n.values)
-    return Curve(n.name, list(steps), [n.values[s] for s in steps], style="dash")
+    found = _curve(n, n.name)
+    return Curve(n.name, found.x, found.y, style="dash")
 
 
 def _scale(values: list[Any]) -> str:
