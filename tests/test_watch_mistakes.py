@@ -296,6 +296,28 @@ def test_another_loss_or_batch_than_the_one_in_training(tmp_path):
     assert watch.notes == (), "where masks differ, gradients may"
 
 
+@pytest.mark.parametrize("when", ["_look_before", "_look_after"])
+def test_memory_exhausted_inside_the_optimizers_step(when, tmp_path, monkeypatch):
+    model, optimizer, watch = watching(tmp_path)
+    bare = small()
+    other = torch.optim.SGD(bare.parameters(), 0.1)
+
+    def refuse(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(watch._steps, when, refuse)
+    for batch in fixed(2):
+        stepped(model, optimizer, [batch], watch)
+        other.zero_grad()
+        smooth(bare, batch).mean().backward()
+        other.step()
+    assert "more memory than there is" in watch.notes[0]
+    assert all(torch.equal(x, y) for x, y in zip(model.parameters(), bare.parameters(), strict=True))
+    monkeypatch.undo()
+    stepped(model, optimizer, fixed(2), watch)
+    assert watch.result.series(DENSITY)[0].tolist() == [2, 3]
+
+
 def test_an_optimizer_that_never_steps(tmp_path):
     model, _, watch = watching(tmp_path)
     other = torch.optim.SGD(model.parameters(), 0.1)

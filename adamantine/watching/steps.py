@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from adamantine.tree import Params
+from adamantine.watching.measuring import reason
 
 
 def unwrapped(optimizer: Any) -> Optimizer:
@@ -45,7 +46,7 @@ class Steps:
         """Begin anew, looking at the next step if `wanted`, and at its gradients too."""
         self.wanted, self.grads_wanted = wanted, wanted and grads
         self.taken, self.skipped = 0, False
-        self.own = 0.0  # seconds that looking took
+        self.own, self.trouble = 0.0, ""  # seconds that looking took; what went wrong
         self.before: Params = {}
         self.u: Params = {}
         self.grads: dict[str, Tensor | None] = {}
@@ -63,27 +64,37 @@ class Steps:
         self.wanted = False
 
     def _pre(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if not self.wanted or self.before:
-            return
+        if self.wanted and not self.before:
+            self._looking(self._look_before)
+
+    def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.taken += 1
+        if self.before:
+            self._looking(self._look_after)
+
+    def _looking(self, look: Callable[[], None]) -> None:
+        """Look, and let nothing that goes wrong get into the optimizer's step."""
         start = self.clock()
+        try:
+            look()
+        except Exception as error:
+            self.before, self.grads, self.u = {}, {}, {}
+            self.trouble = reason(error)
+        self.own += self.clock() - start
+
+    def _look_before(self) -> None:
         named = self.names()
         self.before = {k: x.detach().clone() for k, x in named.items()}
         if self.grads_wanted:
             self.grads = {k: None if x.grad is None else x.grad.detach().clone() for k, x in named.items()}
-        self.own += self.clock() - start
 
-    def _post(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self.taken += 1
-        if not self.before:
-            return
-        start = self.clock()
+    def _look_after(self) -> None:
         # A scaler tells fused optimizers by this attribute to leave the weights alone.
-        found = getattr(optimizer, "found_inf", None)
+        found = getattr(self.optimizer, "found_inf", None)
         self.skipped = isinstance(found, Tensor) and bool(found.any())
         named = dict(self.model.named_parameters())
         self.u = {k: _wide(x) - _wide(named[k].detach()) for k, x in self.before.items()}
         self.groups = [{k: x for k, x in g.items() if k != "params"} for g in self.optimizer.param_groups]
-        self.own += self.clock() - start
 
 
 def described(optimizer: Optimizer) -> str:

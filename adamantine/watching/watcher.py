@@ -191,12 +191,12 @@ class Watch:
 
     def _point(self) -> Point:
         w, task = self._steps.before, self._task
-        if any(b is None for b in self._held):
-            raise ValueError("watch: there is nothing to measure on; give watch.step the batch.")
-        device = next(iter(w.values())).device
+        missing = "give watch.step the batch." if any(b is None for b in self._held) else ""
+        if why := self._steps.trouble or missing:
+            raise ValueError(why)
         p = Point(task, w, None, self._step, self._step + 1, f"watch/{self._seed}", notes=self._notes)
         rng = p.rng("masks")
-        given = [task.batch(tree.place(b, device), rng) for b in self._held]
+        given = [task.batch(tree.place(b, next(iter(w.values())).device), rng) for b in self._held]
         p = p.on(given[0] if len(given) == 1 else Pieces(tuple(given)))
         return p.after(self._steps.u, self._steps.groups, self._reading)
 
