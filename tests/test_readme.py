@@ -38,7 +38,8 @@ def test_a_loop_of_ones_own_trains(block, capsys):
     assert "Trained(step=12)" in out
 
 
-def test_the_blocks_about_optimizers_run_one_after_another(capsys):
+def test_the_blocks_about_optimizers_run_one_after_another(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names: dict = {}
     for block in BLOCKS:
@@ -46,6 +47,7 @@ def test_the_blocks_about_optimizers_run_one_after_another(capsys):
             exec(compile(block, "README", "exec"), names)
     assert float(names["loss"].detach()) < math.log(50)
     assert "output" in capsys.readouterr().out
+    assert names["page"].exists()
     assert names["tags"]["2.weight"].role == "head"
     Run(Images(), names["theirs"].make(1e-3, 0), steps=2)
     Run(Images(), names["slower_head"], steps=2)
@@ -59,7 +61,7 @@ def test_the_drawing_has_every_recipe():
 def test_links_and_files_it_names_are_there():
     root = Path(__file__).parents[1]
     links = [x for x in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in x]
-    for path in [*links, *re.findall(r"python (benchmarks/\S+)", TEXT)]:
+    for path in [*links, *re.findall(r"python ((?:benchmarks|examples)/\S+)", TEXT)]:
         assert (root / path).exists(), path
 
 

@@ -16,9 +16,14 @@ from adamantine.watching.figures import Named, figures, gathered
 from adamantine.watching.journal import INTERRUPTED, interrupted
 
 ORACLES = {
-    "loss": "loss", "grad": "gradient", "hvp": "Hessian product", "ggn_vp": "Gauss-Newton product",
-    "each_grad": "gradients of single examples", "each_grad_norm": "gradient norms of single examples", "each_gram": "inner products of examples' gradients",
-}  # fmt: skip
+    "loss": "loss",
+    "grad": "gradient",
+    "hvp": "Hessian product",
+    "ggn_vp": "Gauss-Newton product",
+    "each_grad": "gradients of single examples",
+    "each_grad_norm": "gradient norms of single examples",
+    "each_gram": "inner products of examples' gradients",
+}
 BOUNDS = {"lower": "A lower bound.", "upper": "An upper bound.", "unbiased": "Unbiased."}
 
 
