@@ -283,6 +283,20 @@ def test_curvature_is_that_of_the_module(tmp_path):
         assert all(torch.allclose(each[k][i], one[k]) for k in names)
 
 
+def test_the_gauss_newton_matrix_of_a_linear_model_is_the_hessian():
+    model = nn.Linear(6, 3)
+    task = WatchedTask(model, understood(smooth))
+    given = [task.batch(b, stream(i, "masks")) for i, b in enumerate(fixed(2))]
+    v = tree.each(lambda x: torch.randn(x.shape, generator=torch.Generator().manual_seed(0)), task.init(stream(0, "i")))
+    for batch in (given[0], Pieces(tuple(given))):
+        p = Point(task, task.init(stream(0, "i")), batch)
+        product, other = p.ggn_vp(v), p.hvp(v)
+        assert all(torch.allclose(x, other[k], atol=1e-6) for k, x in product.items())
+    twice = WatchedTask(model, lambda m, b: smooth(m, b) + m(b[0]).square().sum(1))
+    with pytest.raises(ValueError, match="calls the model once"):
+        Point(twice, task.init(stream(0, "i")), given[0]).ggn_vp(v)
+
+
 def test_accumulated_batches_are_pieces(tmp_path):
     model, seen = small(), Seen()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
