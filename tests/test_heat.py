@@ -14,7 +14,7 @@ import pytest
 from adamantine.finding import Findings, Heat
 from adamantine.report import heat, page
 from adamantine.report.export import save
-from adamantine.report.palette import DIVERGING, SEQUENTIAL
+from adamantine.report.palette import DIVERGING, DIVERGING_DARK, SEQUENTIAL
 from adamantine.report.paper import paper
 from adamantine.report.paper_heat import heat_map
 
@@ -73,7 +73,9 @@ def test_colours_are_perceived_in_even_steps():
     assert up.min() > 0.5 * up.mean()
     around = np.array([lightness(c) for c in DIVERGING])
     assert np.all(np.diff(around[:6]) > 5)
-    assert np.abs(around - around[::-1]).max() < 5
+    dark = np.array([lightness(c) for c in DIVERGING_DARK])
+    assert np.all(np.diff(dark[5:]) > 5)
+    assert all(np.abs(x - x[::-1]).max() < 5 for x in (around, dark))
 
 
 def test_names_lose_what_all_share_and_stay_apart():

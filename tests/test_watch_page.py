@@ -79,7 +79,7 @@ def test_numbers_by_tensor_are_a_map_in_the_order_of_the_network():
     assert (heat.rows, heat.columns, heat.scale) == (tuple(TENSORS), (0, 2, 4), "log")
     assert heat.values[0] == (100.0, 1.0, 0.01)
     assert math.isnan(heat.values[2][1])
-    assert heat.unit == "norm over norm"
+    assert heat.unit == "ratio"
 
 
 def test_captions_have_units_caveat_and_cost_and_no_promise_of_bands_where_there_are_none():

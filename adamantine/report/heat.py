@@ -8,7 +8,7 @@ import numpy as np
 
 from adamantine.finding import Heat, finite
 from adamantine.report.number import number
-from adamantine.report.palette import DIVERGING, SEQUENTIAL
+from adamantine.report.palette import DIVERGING, DIVERGING_DARK, SEQUENTIAL
 from adamantine.report.sideways import plain
 
 COLUMNS = 300  # cells a row drawn at most
@@ -26,10 +26,10 @@ def spec(item: Heat) -> dict[str, Any]:
     names = [plain(r) for r in item.rows]
     trace = {
         "type": "heatmap", "x": [plain(c) if named else c for c in columns], "y": names, "z": places,
-        "zmin": low, "zmax": high, "hoverongaps": False, "ygap": 1 if len(names) <= 80 else 0,
-        "colorscale": [[i / 10, c] for i, c in enumerate(DIVERGING if item.scale == "diverging" else SEQUENTIAL)],
+        "zmin": low, "zmax": high, "hoverongaps": False,
+        "colorscale": _scale(DIVERGING if item.scale == "diverging" else SEQUENTIAL),
         "colorbar": _bar(item, low, high),
-        "meta": {"heat": True},
+        "meta": {"heat": True} | ({"dark": _scale(DIVERGING_DARK)} if item.scale == "diverging" else {}),
         "hovertemplate": f"%{{y}}<br>{plain(item.x)} %{{x}}: %{{{'customdata' if log else 'z:.4~g'}}}<extra></extra>",
     }  # fmt: skip
     if log:
@@ -105,6 +105,10 @@ def _cut(name: str) -> str:
         return name
     tail = LONGEST * 3 // 5
     return f"{name[: LONGEST - tail - 1]}…{name[-tail:]}"
+
+
+def _scale(colours: Sequence[str]) -> list[list[Any]]:
+    return [[i / (len(colours) - 1), c] for i, c in enumerate(colours)]
 
 
 def _bar(item: Heat, low: float, high: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ const library = once(async () => {
   document.head.append(script);
 });
 
-const PAPER = { "--ink": "#1b1f24", "--grid": "#e8ebee", "--soft": "#8a929c" };
+const PAPER = { "--ink": "#1b1f24", "--grid": "#e8ebee", "--soft": "#8a929c", "--gap": "#c9ced4" };
 function colour(name, paper) {
   return paper ? PAPER[name] : getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -34,7 +34,7 @@ function themed(layout, paper) {
   }
   Object.assign(look, {
     paper_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)", plot_bgcolor: paper ? "#fff" : "rgba(0,0,0,0)",
-    ...(look.meta?.heat && { plot_bgcolor: grid }),
+    ...(look.meta?.heat && { plot_bgcolor: colour("--gap", paper) }),
     font: { family: "system-ui, 'Liberation Sans', sans-serif", size: 12, color: ink },
     margin: { l: 8, r: 14, t: (paper ? 64 : 28) + (look.meta?.heat ? 44 : 0), b: (paper ? 16 : 8) + (look.meta?.heat ? 32 : 0) }, hovermode: "closest", showlegend: paper, bargap: 0.25,
     modebar: { bgcolor: "rgba(0,0,0,0)", color: line, activecolor: ink },
@@ -44,7 +44,10 @@ function themed(layout, paper) {
   else look.title = { text: lines(look.title.text, 84).join("<br>"), font: { size: 15 }, x: 0.01, xanchor: "left" };
   return look;
 }
-function inked(data, paper) { // the whiskers of bars stand out from page and bar alike
+function inked(data, paper) { // the whiskers of bars stand out from page and bar alike, and zero is the colour of the page
+  const dark = !paper && matchMedia("(prefers-color-scheme: dark)").matches;
+  if (dark && data[0]?.meta?.dark) return [{ ...data[0], colorscale: data[0].meta.dark }];
+  if (data[0]?.meta?.heat) return data;
   const whiskers = { color: colour("--ink", paper) };
   return data.map((t) => ({ ...t, ...(t.error_x && { error_x: { ...t.error_x, ...whiskers } }), ...(t.error_y && { error_y: { ...t.error_y, ...whiskers } }) }));
 }
@@ -227,6 +230,9 @@ addEventListener("beforeprint", () => { for (const plot of $(".plot")) draw(plot
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const item of drawn.keys()) {
     const plot = item.querySelector(".plot");
-    if (plot.data) Plotly.react(plot, inked(plot.data, false), themed(plot.layout, false));
+    figures().then((all) => {
+      const data = all[item.id].data[0]?.meta?.heat ? all[item.id].data : plot.data;
+      if (plot.data) Plotly.react(plot, inked(data, false), themed(plot.layout, false));
+    });
   }
 });

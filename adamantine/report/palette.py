@@ -13,7 +13,7 @@ PALETTE = (
 )  # fmt: skip
 SHADES = ("#A9C1DB", "#85A7CB", "#6690BC", "#4C7BAB", "#3A6898")  # bars in an order of their own: light to dark
 
-# Heat maps: matplotlib's viridis, and blue to orange through white, at equal steps of OKLab.
+# Heat maps: matplotlib's viridis, and blue to orange through white, or black, at equal steps of OKLab.
 SEQUENTIAL = (
     "#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70", "#7ad151", "#bddf26",
     "#fde725",
@@ -21,6 +21,10 @@ SEQUENTIAL = (
 DIVERGING = (
     "#145c97", "#477aaa", "#7298bd", "#9cb6cf", "#c8d5e1", "#f4f4f2", "#e6cdc2", "#d6a794", "#c48066", "#b05a37",
     "#9b2f00",
+)  # fmt: skip
+DIVERGING_DARK = (
+    "#7bbff4", "#669bc5", "#517897", "#3d566b", "#2a3743", "#171a1e", "#3f322c", "#6b4a39", "#9a6446", "#cc7f51",
+    "#ff9b5d",
 )  # fmt: skip
 
 STROKES = ("line", "dot", "dashdot")

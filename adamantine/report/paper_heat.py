@@ -24,7 +24,7 @@ def heat_map(item: Heat, width: float) -> Canvas:
     norm = colors.LogNorm(10.0**low, 10.0**high) if log else colors.Normalize(low, high)
     named = any(isinstance(c, str) for c in item.columns)
     at = np.arange(len(item.columns)) if named else np.array(item.columns, dtype=float)
-    axes.set_facecolor("0.93")
+    axes.set_facecolor("0.8")
     axes.grid(False)
     drawn: Any = axes.pcolormesh(_edges(at), np.arange(n + 1) - 0.5, shown, cmap=tint, norm=norm, rasterized=True)
     axes.set_yticks(range(n), labels(item.rows), fontsize=6 if n <= 60 else 4)

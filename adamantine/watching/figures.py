@@ -101,7 +101,9 @@ def _inside(n: Named, caption: str, unit: str, tensors: Sequence[str], key: str)
     what = "tensor" if by == "by tensor" else "part"
     title, flat = f"{_words(n.name)}, {by}", [v for row in values for v in row]
     return [
-        Heat(title, caption, "step", what, tuple(steps), tuple(order), values, unit or n.name, _scale(flat), (key,))
+        Heat(
+            title, caption, "step", what, tuple(steps), tuple(order), values, _axis(unit, n.name), _scale(flat), (key,)
+        )
     ]
 
 
