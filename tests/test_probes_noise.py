@@ -1,0 +1,159 @@
+"""Gradient noise on problems with known answers: no bias, errors that are, and what is said where nothing is told."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from adamantine.pieces import Pieces
+from adamantine.point import Point, stream
+from adamantine.probes.gradient_sample import moments, sample
+from adamantine.probes.noise_scale import NoiseScale
+
+F64 = torch.float64
+MEAN, SPREAD = {"a": (1.0, 0.0), "b": (2.0,)}, {"a": (2.0, 0.0), "b": (3.0,)}  # |G|^2 = 5, tr Sigma = 13
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The loss `x' w` of an example `x`, which is its gradient, normal with `MEAN` and `SPREAD`."""
+
+    batch: int = 16
+    splits: bool = True
+    scalar: bool = False
+    alone: bool = False
+
+    def init(self, rng):
+        return {k: torch.zeros(len(m), dtype=F64) for k, m in MEAN.items()}
+
+    def score(self, w):
+        return {}
+
+    def source(self, rng):
+        if self.alone:
+            raise ValueError("Linear: there is no other batch.")
+        return lambda w: drawn(self.batch, rng)
+
+    def losses(self, w, batch):
+        out = torch.stack([batch[k] @ x for k, x in w.items()]).sum(0)
+        return out.mean()[None] if self.scalar else out
+
+
+def drawn(n, rng):
+    return {
+        k: torch.tensor(m, dtype=F64)
+        + torch.tensor(SPREAD[k], dtype=F64) * torch.randn(n, len(m), generator=rng, dtype=F64)
+        for k, m in MEAN.items()
+    }
+
+
+def point(seed=0, pieces=(), **task):
+    task, rng = Linear(**task), stream(seed, "batch")
+    batch = Pieces(tuple(drawn(n, rng) for n in pieces)) if pieces else drawn(task.batch, rng)
+    return Point(task, task.init(rng), batch, seed=seed)
+
+
+def repeated(probe, draws=300, **how):
+    found = [probe(point(seed, **how)) for seed in range(draws)]
+    return {k: torch.tensor([f[k] for f in found], dtype=F64) for k in found[0]}
+
+
+def unbiased(x, value, slack=4.0):
+    return abs(float(x.mean()) - value) < slack * float(x.std()) / len(x) ** 0.5
+
+
+HOW = {
+    "by example": {},
+    "from pieces of different sizes": {"pieces": (3, 9, 5, 2), "splits": False},
+    "from fresh batches": {"splits": False},
+    "from losses that are one number": {"splits": False, "scalar": True, "pieces": (6, 2, 4)},
+    "from one example and fresh ones": {"batch": 1},
+}
+
+
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+def test_variance_and_square_have_no_bias_and_their_errors_bound_them(how):
+    x = repeated(NoiseScale(), **how)
+    assert unbiased(x["gradient_variance"], 13.0)
+    assert unbiased(x["gradient_square"], 5.0)
+    for k in ("gradient_variance", "gradient_square"):
+        bound = float(x[f"{k}_error"].square().mean().sqrt() / x[k].std())
+        assert 0.95 < bound < 3.5, f"{k}: the error is {bound} of the deviation"
+
+
+def test_the_jackknife_over_examples_is_the_deviation():
+    x = repeated(NoiseScale(jackknife=True), batch=24)
+    for k in ("gradient_variance", "gradient_square"):
+        assert float(x[f"{k}_error"].square().mean().sqrt() / x[k].std()) == pytest.approx(1.0, abs=0.2)
+    many = repeated(NoiseScale(jackknife=True), 200, batch=400)
+    assert float(many["noise_scale_error"].square().mean().sqrt() / many["noise_scale"].std()) == pytest.approx(
+        1, abs=0.2
+    )
+
+
+def test_the_jackknife_leaves_out_one_example_after_another():
+    p = point(3, batch=7)
+    found, left = NoiseScale(jackknife=True)(p), []
+    for i in range(7):
+        keep = [j for j in range(7) if j != i]
+        left.append(moments(sample(p.on({k: x[keep] for k, x in p.batch.items()}), 2).whole()))
+    for k in ("variance", "square"):
+        x = torch.cat([getattr(m, k) for m in left])
+        assert found[f"gradient_{k}_error"] == pytest.approx(float((6 / 7 * (x - x.mean()).square().sum()).sqrt()))
+
+
+def test_the_ratio_of_averages_is_the_noise_scale_and_the_average_of_ratios_is_not():
+    probe, notes, ratios = NoiseScale(memory=0.999), {}, []
+    for seed in range(1500):
+        p = dataclasses.replace(point(seed, batch=64), notes=notes)
+        found = probe(p)
+        ratios.append(found["gradient_variance"] / found["gradient_square"])
+    assert found["noise_scale"] == pytest.approx(2.6, abs=4 * found["noise_scale_error"])
+    assert found["noise_scale_error"] < 0.1
+    x = torch.tensor(ratios)
+    assert float(x.mean()) - 2.6 > 4 * float(x.std()) / len(x) ** 0.5, "the average of ratios has a bias to be seen"
+    assert list(notes) == [repr(probe)]
+
+
+def test_memory_fades_and_no_number_leaves_it():
+    probe, notes = NoiseScale(memory=0.5), {}
+    first, second = (NoiseScale()(point(s)) for s in (0, 1))
+    probe(dataclasses.replace(point(0), notes=notes))
+    found = probe(dataclasses.replace(point(1), notes=notes))
+    above = second["gradient_variance"] + 0.5 * first["gradient_variance"]
+    below = second["gradient_square"] + 0.5 * first["gradient_square"]
+    assert found["noise_scale"] == pytest.approx(above / below)
+    lost = dataclasses.replace(point(2), notes=notes)
+    lost.batch["a"][0, 0] = math.nan
+    kept = probe(lost)
+    assert kept["noise_scale"] == pytest.approx(above / below)
+    assert math.isnan(kept["gradient_square"])
+
+
+def test_by_example_it_costs_one_pass():
+    p = point()
+    NoiseScale()(p)
+    assert dict(p.cost) == {"each_norm": 1}
+
+
+def test_a_gradient_that_does_not_stand_out_is_an_infinite_noise_scale():
+    p = point()
+    for x in p.batch.values():
+        x -= x.mean(0)
+    found = NoiseScale()(p)
+    assert found["noise_scale"] == math.inf
+    assert math.isnan(found["noise_scale_error"])
+    assert found["gradient_square"] == pytest.approx(-found["gradient_variance"] / 16)
+
+
+def test_without_examples_pieces_and_other_batches_there_is_a_sentence():
+    with pytest.raises(ValueError, match="there is no other batch"):
+        NoiseScale()(point(splits=False, alone=True))
+
+
+@pytest.mark.parametrize("wrong", [{"memory": 1.0}, {"memory": -0.1}, {"batches": 1}])
+def test_what_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"NoiseScale: .* must be at least"):
+        NoiseScale(**wrong)
