@@ -200,5 +200,7 @@ def test_examples_run_and_write_their_page(name, words, tmp_path, capsys, monkey
     assert out.name == "index.html"
     assert "Sharpness" in out.read_text()
     (found,) = page.watched(Store(tmp_path / "store"))
-    assert found[0].provenance["unavailable"] == {}
+    # Batch normalization leaves no single examples to tell noise by.
+    left_out = {"NoiseScale"} if name == "watch_resnet" else set()
+    assert {x.partition("(")[0] for x in found[0].provenance["unavailable"]} <= left_out
     assert found[0].provenance["steps"] == 4
