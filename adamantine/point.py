@@ -2,9 +2,10 @@
 
 A task says what the loss is; a point answers questions about it (value, gradient, curvature) lazily,
 remembers the answers, and counts what they cost. Optimizers and probes see points and nothing else.
-Symbols: `w` weights, `g` gradient, `u` update, `s` optimizer state, `p` point.
+Symbols: `w` weights, `g` gradient, `u` update, `s` state, `p` point.
 """
 
+import fnmatch
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,14 +14,16 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from adamantine.derivatives import DIFFERENCE, KEPT, GaussNewton, Products, each_dot, value, value_and_grad
 from adamantine.per_example.ask import ask
 from adamantine.per_example.passes import GRADS, GRAM, NORMS
 from adamantine.pieces import Pieces, pieces
+from adamantine.restricted import Restricted
 from adamantine.tree import Params, place
 
 Batch = Any
+HVP_BY = "how Hessian-vector products are made"
 Draw = Callable[[Params], Batch]
 
 
@@ -81,6 +84,7 @@ class Point:
     u: Params | None = None
     s: Any = None
     optimizer: Any = field(default=None, repr=False, compare=False)
+    hvp_by: str = field(default="", repr=False, compare=False)
     cost: Counter = field(default_factory=Counter, repr=False, compare=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -92,88 +96,76 @@ class Point:
             return self.memo["value_grad"][0]
         if "value" not in self.memo:
             self.cost["loss"] += 1
-            with torch.no_grad():
-                self.memo["value"] = torch.cat(
-                    [self.task.losses(self.w, b).reshape(-1) for b in pieces(self.batch)]
-                ).mean()
+            self.memo["value"] = value(self.task.losses, self.w, pieces(self.batch))
         return self.memo["value"]
 
     @property
     def grad(self) -> Params:
         """Gradient of the mean loss; zero for a parameter that took no part."""
-        return self._value_grad()[1]
-
-    def _value_grad(self) -> tuple[Tensor, Params]:
         if "value_grad" not in self.memo:
             self.cost["grad"] += 1
-            w = {k: x.detach().requires_grad_() for k, x in self.w.items()}
-            total, count, grads = torch.zeros(()), 0, None
-            for batch in pieces(self.batch):
-                with torch.enable_grad():  # an optimizer's step is often taken where gradients are off
-                    losses = self.task.losses(w, batch)
-                    value = losses.sum()
-                found = _filled(w, torch.autograd.grad(value, list(w.values()), allow_unused=True))
-                grads = found if grads is None else {k: x.add_(found[k]) for k, x in grads.items()}
-                total, count = value.detach() + total.to(value), count + losses.numel()
-            self.memo["value_grad"] = total / count, {k: x.div_(count) for k, x in (grads or {}).items()}
-        return self.memo["value_grad"]
+            self.memo["value_grad"] = value_and_grad(self.task.losses, self.w, pieces(self.batch))
+        return self.memo["value_grad"][1]
 
     def hvp(self, v: Params) -> Params:
         """Hessian-vector product `H v` of the mean loss, by double backward.
 
-        The graph of the gradient is built at the first product and kept with the point, so that each
-        further product costs one backward pass through it.
+        The graph of the gradient is built at the first product and kept with the point, so that each further product
+        costs one backward pass through it. Where memory forbids that, or a kernel has no second derivative, `Products`
+        does otherwise; `memo["hvp"].by` then says how, and the field `hvp_by` asks for one way.
         """
         self.cost["hvp"] += 1
-        w, grads = self._gradient_graph()
-        live = {k: g for k, g in grads.items() if g is not None and g.requires_grad}
-        if not live:
-            return {k: torch.zeros_like(x) for k, x in w.items()}
-        out = torch.autograd.grad(
-            list(live.values()),
-            list(w.values()),
-            grad_outputs=[v[k] for k in live],
-            retain_graph=True,
-            allow_unused=True,
-        )
-        return _filled(w, out)
+        if "hvp" not in self.memo:
+            by, first = self.hvp_by, self.notes.get(HVP_BY, "")
+            self.memo["hvp"] = Products(self.task.losses, self.w, pieces(self.batch), by, first)
+        products = self.memo["hvp"]
+        out = products(v)
+        self.cost["grad"] += 2 * (products.by == DIFFERENCE)
+        if products.by != KEPT and not self.hvp_by:
+            self.notes[HVP_BY] = products.by  # so that the next point does not run out of memory first
+        return out
 
-    def _gradient_graph(self) -> tuple[Params, dict[str, Tensor | None]]:
-        if "graph" not in self.memo:
-            w = {k: x.detach().requires_grad_() for k, x in self.w.items()}
-            # The fused attention kernels have no second derivative.
-            with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-                value = self.task.losses(w, self.batch).mean()
-                grads = torch.autograd.grad(value, list(w.values()), create_graph=True, allow_unused=True)
-            held: dict[str, Tensor | None] = dict(zip(w, grads, strict=True))
-            self.memo["graph"] = w, held
-        return self.memo["graph"]
+    def ggn_vp(self, v: Params) -> Params:
+        """Product with the generalized Gauss-Newton matrix `J' H_l J`, `J` of the outputs, `H_l` of the loss in them.
+
+        Raises ValueError where the task has no `outputs_and_losses`.
+        """
+        if "ggn" not in self.memo:
+            forward = getattr(self.task, "outputs_and_losses", None)
+            if forward is None:
+                raise ValueError(
+                    f"{type(self.task).__name__}: it does not tell its outputs apart from its losses, which the "
+                    "Gauss-Newton matrix needs; give it a method outputs_and_losses(w, batch)."
+                )
+            self.memo["ggn"] = GaussNewton(forward, self.w, pieces(self.batch))
+        self.cost["ggn"] += 1
+        return self.memo["ggn"](v)
+
+    def each_dot(self, v: Params) -> Tensor:
+        """Inner product of every example's gradient with the direction `v`, `[B]`, without those gradients."""
+        self.cost["each_dot"] += 1
+        return each_dot(self.task.losses, self.w, pieces(self.batch), v)
 
     def each_grad(self) -> Params:
         """Gradient of every example, stacked along a new first axis `[B, ...]`.
 
         This, `each_grad_norm` and `each_gram` take one forward and one backward pass of the batch, which give the
         gradient too, and a second backward pass for shapes seen for the first time, to find out which axes are the
-        examples'. `memo["served"]` then says of every tensor whether it was served by "hooks" on the operations it
-        goes into or, where there is no rule for one of them, example by example: by "vmap", or by a "loop" of
-        backward passes where the loss draws at random inside or decides by its data.
+        examples'. `memo["served"]` then says of every tensor whether it was served by "hooks" on the operations it goes
+        into or, where there is no rule for one, example by example: by "vmap", or by a "loop" of backward passes.
         Raises ValueError where the task's loss does not split by example.
         """
         self.cost["each_grad"] += 1
         return self._each(GRADS)
 
     def _each(self, want: str) -> Params:
-        owner = self.task.task if isinstance(self.task, _Restricted) else self.task
+        owner = self.task.task if isinstance(self.task, Restricted) else self.task
         found = ask(self.task, owner, self.w, self.batch, want, "value_grad" not in self.memo)
         if found.total is not None:
             grad = {k: x / len(found.losses) for k, x in found.total.items()}
             self.memo["value_grad"] = found.losses.mean(), grad
         self.memo["served"] = found.how
         return found.found
-
-    def ggn_vp(self, v: Params) -> Params:
-        """Product with the generalized Gauss-Newton matrix `J' H_l J`, `J` of the outputs, `H_l` of the loss in them."""
-        raise NotImplementedError
 
     def each_grad_norm(self) -> dict[str, Tensor]:
         """Euclidean norm of every example's gradient, `[B]`, tensor by tensor, and without the gradients if cheaper."""
@@ -190,13 +182,14 @@ class Point:
         return self.memo["each_gram"]
 
     def only(self, names: Iterable[str]) -> "Point":
-        """The same point as a function of the tensors `names` alone, while the others stand still."""
-        kept = list(names)
-        unknown = [k for k in kept if k not in self.w]
+        """The same point as a function of the tensors `names` (`*` as in file names), while the others stand still."""
+        found = {a: [a] if a in self.w else fnmatch.filter(self.w, a) for a in names}
+        kept = [*dict.fromkeys(k for names in found.values() for k in names)]
+        unknown = [a for a, names in found.items() if not names]
         if unknown or not kept:
-            raise ValueError(f"Point.only: there is no tensor {unknown or kept}; choose among {', '.join(self.w)}.")
+            raise ValueError(f"Point.only: there is no tensor {unknown}; choose among {', '.join(self.w)}.")
         u = None if self.u is None else {k: self.u[k] for k in kept}
-        return replace(self, task=_Restricted(self.task, self.w), w={k: self.w[k] for k in kept}, u=u, memo={})
+        return replace(self, task=Restricted(self.task, self.w), w={k: self.w[k] for k in kept}, u=u, memo={})
 
     def fresh(self, name: str) -> "Point":
         """The same weights on a batch drawn independently of this one, by the task, for this purpose and step."""
@@ -230,21 +223,6 @@ class Point:
         return stream(self.seed, f"{name}/{self.step}")
 
 
-class _Restricted:
-    """A task whose other tensors stand still, at what they are in `whole`."""
-
-    def __init__(self, task: Task, whole: Params) -> None:
-        self.task, self.whole = task, whole
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.task, name)
-
-    def losses(self, w: Params, batch: Batch) -> Tensor:
-        """The task's, at all of its tensors."""
-        # In the order that they have, for tasks that see all as one vector.
-        return self.task.losses({k: w.get(k, x) for k, x in self.whole.items()}, batch)
-
-
 class _Standing:
     """The pair (loss, gradient) of a point whose gradient was replaced."""
 
@@ -253,7 +231,3 @@ class _Standing:
 
     def __getitem__(self, i: int) -> Any:
         return self.grad if i else self.point.loss
-
-
-def _filled(w: Params, grads: tuple[Tensor | None, ...]) -> Params:
-    return {k: torch.zeros_like(x) if g is None else g.detach() for (k, x), g in zip(w.items(), grads, strict=True)}

@@ -1,6 +1,6 @@
 """Arithmetic on parameters: a point in parameter space is a plain `dict[str, Tensor]`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -64,10 +64,10 @@ def leaves(x: Any, path: str = "") -> list[tuple[str, Tensor]]:
 
 
 def place(x: Any, device: torch.device | str, dtype: torch.dtype | None = None) -> Any:
-    """Move nested dicts, tuples and lists of tensors; only floating tensors change their `dtype`."""
+    """Move nested mappings, tuples and lists of tensors; only floating tensors change their `dtype`."""
     if isinstance(x, Tensor):
         return x.to(device, dtype if x.is_floating_point() else None)
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return {k: place(y, device, dtype) for k, y in x.items()}
     if isinstance(x, (tuple, list)):
         placed = [place(y, device, dtype) for y in x]

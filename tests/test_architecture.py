@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "adamantine"
 # Who may import whom: a module may import anything in an earlier layer, and its own package where it is listed.
 LAYERS = [
     {"tree", "symmetry", "compiler", "pieces"},
-    {"curvature", "per_example", "response"},
+    {"derivatives", "restricted", "per_example", "response"},
     {"point", "kernel", "live"},
     {"part", "packed"},
     {"kernel_text", "route"},

@@ -93,7 +93,8 @@ def check_unbiased(probe, p, key, value, draws=250):
     x = torch.tensor([f[key] for f in found], dtype=torch.float64)
     slack = 4 * float(x.std()) / draws**0.5 + 1e-9 * abs(value)
     assert abs(float(x.mean()) - value) < slack, f"{type(probe).__name__}: {key} is biased"
-    errors = torch.tensor([f[f"{key}_error"] for f in found], dtype=torch.float64)
+    name, slash, part = key.partition("/")
+    errors = torch.tensor([f[f"{name}_error{slash}{part}"] for f in found], dtype=torch.float64)
     if float(x.std()) < 1e-9 * abs(value):
         assert float(errors.max()) < 1e-6 * abs(value), "it does not vary, and its error does not say so"
         return

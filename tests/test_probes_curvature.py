@@ -125,13 +125,12 @@ def test_several_eigenvalues_and_the_smallest():
     names = ("sharpness", "eigenvalue/2", "eigenvalue/3", "smallest_eigenvalue")
     for name, value in zip(names, (*values[:-4:-1], values[0]), strict=True):
         assert found[name] == pytest.approx(value, rel=1e-3), name
-        assert found[f"{name}_error"] < 0.1 * abs(value)
+        assert found[name.replace("/", "_error/") if "/" in name else f"{name}_error"] < 0.1 * abs(value)
     p.cost.clear()
     probe(p)
     assert p.cost["hvp"] <= 10, "seven for three eigenvalues and three for the smallest"
 
 
-@pytest.mark.xfail(raises=TypeError, reason="a point's Hessian products do not know pieces yet")
 def test_a_batch_in_pieces_has_the_sharpness_of_the_whole():
     task = Net()
     whole = Point(task, task.init(stream(0, "init")), task.batch())

@@ -139,7 +139,7 @@ def test_the_rise_is_without_slope_and_unbiased_on_a_net():
     d = [slices.filter_normalized(x, p.w) for x in slices.random_directions(p.w, stream(9, "d"), 3000)]
     one = LossSlice((0.3,), 4)
     found = [one(Point(p.task, p.w, p.batch, step)) for step in range(250)]
-    x, e = (torch.tensor([f[f"loss_slice/0.3{k}"] for f in found], dtype=torch.float64) for k in ("", "_error"))
+    x, e = (torch.tensor([f[f"loss_slice{k}/0.3"] for f in found], dtype=torch.float64) for k in ("", "_error"))
     sides = torch.tensor([list(slices.line(p, y, [0.3, -0.3])) for y in d]).mean(1) - float(p.loss)
     gap = float(x.mean() - sides.mean())
     assert abs(gap) < 3.5 * (float(x.var()) / len(x) + float(sides.var()) / len(sides)) ** 0.5
@@ -148,7 +148,7 @@ def test_the_rise_is_without_slope_and_unbiased_on_a_net():
 
 def test_one_direction_tells_no_error():
     found = LossSlice((0.3,), 1)(net())
-    assert math.isnan(found["loss_slice/0.3_error"])
+    assert math.isnan(found["loss_slice_error/0.3"])
     with pytest.raises(ValueError, match="positive"):
         LossSlice((0.0, 1.0))
 

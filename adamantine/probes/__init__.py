@@ -1,7 +1,7 @@
 """Measurements: functions from a Point to a number or a dict of numbers, one idea a file.
 
 A probe is a frozen dataclass. Calling it gives `{name: number}`; a number for one tensor is named `name/tensor`, and
-one standard error (or, where the docstring says so, a bound) of `name` is `name_error`. It tells of itself
+one standard error (or, where the docstring says so, a bound) is `name_error`, `name_error/tensor`. It tells of itself
 
     units     {name: what it is and in which units}, for every name it gives, errors and tensors apart
     cost      {oracle: calls}: the most it asks of the point, as `Point.cost` counts them ("grad", "hvp", ...)

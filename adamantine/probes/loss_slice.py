@@ -44,7 +44,7 @@ class LossSlice:
         return {"loss": 1 + 2 * len(self.at) * self.directions}
 
     def __call__(self, p: Point) -> dict[str, float]:
-        """`loss_slice/t` and `loss_slice/t_error` for each `t` of `at`."""
+        """`loss_slice/t` and `loss_slice_error/t` for each `t` of `at`."""
         here, places = float(p.loss), [s * t for t in self.at for s in (1, -1)]
         drawn = random_directions(p.w, p.rng("loss slice"), self.directions)
         found = [list(line(p, filter_normalized(d, p.w), places)) for d in drawn]
@@ -54,7 +54,7 @@ class LossSlice:
             errors = rise.std(0) / self.directions**0.5
         out = {}
         for t, x, error in zip(self.at, values.tolist(), errors.tolist(), strict=True):
-            out |= {f"loss_slice/{t:g}": x, f"loss_slice/{t:g}_error": error}
+            out |= {f"loss_slice/{t:g}": x, f"loss_slice_error/{t:g}": error}
         return out
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:

@@ -91,6 +91,6 @@ def followed(
         p.notes[key] = found.start
     out, rounding = {}, torch.finfo(a.like.dtype).eps  # of products with vectors of length 1
     for i, (value, bound) in enumerate(zip(found.values.tolist(), found.bounds.tolist(), strict=True), 1):
-        key = name if i == 1 else f"eigenvalue/{i}"
-        out |= {key: value, f"{key}_error": max(bound, rounding * abs(value))}
+        key, part = (name, "") if i == 1 else ("eigenvalue", f"/{i}")
+        out |= {f"{key}{part}": value, f"{key}_error{part}": max(bound, rounding * abs(value))}
     return out

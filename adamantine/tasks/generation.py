@@ -73,10 +73,14 @@ class Generation:
 
     def losses(self, w: Params, batch: dict[str, Tensor]) -> Tensor:
         """The mean square error of each image, `[B]`."""
+        return self.outputs_and_losses(w, batch)[1]
+
+    def outputs_and_losses(self, w: Params, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The velocities and the losses."""
         x, noise, t = batch["x"], batch["noise"], batch["t"]
         part = t[:, None, None, None]
         velocity = self.net(w, (1 - part) * noise + part * x, t)
-        return (velocity - (x - noise)).square().flatten(1).mean(1)
+        return velocity, (velocity - (x - noise)).square().flatten(1).mean(1)
 
     @torch.no_grad()
     def score(self, w: Params) -> dict[str, float]:

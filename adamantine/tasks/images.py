@@ -65,7 +65,12 @@ class Images:
 
     def losses(self, w: Params, batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy of each image, `[B]`."""
-        return F.cross_entropy(self.net(w, batch["x"]), batch["y"], reduction="none")
+        return self.outputs_and_losses(w, batch)[1]
+
+    def outputs_and_losses(self, w: Params, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits `[B, classes]` and the losses."""
+        logits = self.net(w, batch["x"])
+        return logits, F.cross_entropy(logits, batch["y"], reduction="none")
 
     @torch.no_grad()
     def score(self, w: Params) -> dict[str, float]:

@@ -83,9 +83,13 @@ class Language:
 
     def losses(self, w: Params, batch: dict[str, Tensor]) -> Tensor:
         """Mean cross-entropy of each sequence, `[B]`, nats a token."""
+        return self.outputs_and_losses(w, batch)[1]
+
+    def outputs_and_losses(self, w: Params, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits `[B, T, vocabulary]` and the losses."""
         logits, y = self.model(w, batch["x"], batch.get("seeds")), batch["y"]
         each = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
-        return each.view(y.shape).mean(1)
+        return logits, each.view(y.shape).mean(1)
 
     @torch.no_grad()
     def score(self, w: Params) -> dict[str, float]:

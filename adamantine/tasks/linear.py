@@ -83,8 +83,13 @@ class DeepLinear:
 
     def losses(self, w: Params, batch: Tensor) -> Tensor:
         """`in / 2` times the squared error of each input direction, `[B]`."""
-        error = self.product(w) - self.target().to(w["layer0"].device, w["layer0"].dtype)
-        return 0.5 * self.widths[0] * error.square().sum(0)[batch]
+        return self.outputs_and_losses(w, batch)[1]
+
+    def outputs_and_losses(self, w: Params, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The product of the layers and the losses."""
+        product = self.product(w)
+        error = product - self.target().to(w["layer0"].device, w["layer0"].dtype)
+        return product, 0.5 * self.widths[0] * error.square().sum(0)[batch]
 
     @torch.no_grad()
     def score(self, w: Params) -> dict[str, float]:

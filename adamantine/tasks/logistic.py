@@ -89,7 +89,12 @@ class HeavyTailedLogistic:
 
     def losses(self, w: Params, batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy of each example, `[B]`."""
-        return F.cross_entropy(batch["x"].to(w["head"].dtype) @ w["head"].T, batch["y"], reduction="none")
+        return self.outputs_and_losses(w, batch)[1]
+
+    def outputs_and_losses(self, w: Params, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits `[B, classes]` and the losses."""
+        logits = batch["x"].to(w["head"].dtype) @ w["head"].T
+        return logits, F.cross_entropy(logits, batch["y"], reduction="none")
 
     @torch.no_grad()
     def score(self, w: Params) -> dict[str, float]:

@@ -109,8 +109,18 @@ class ModuleTask:
 
     def losses(self, w: Params, batch: dict[str, Any]) -> Tensor:
         """The user's loss of each example, `[B]`."""
+        return self.outputs_and_losses(w, batch)[1]
+
+    def outputs_and_losses(self, w: Params, batch: dict[str, Any]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The tensors that the module gave (the `logits`, where it has such) at its calls, and the losses from them."""
         module = self._module().train()
-        run = _Call(module, w, self._buffers(module, w))
+        called, said = _Call(module, w, self._buffers(module, w)), []
+
+        def run(*inputs: Any, **named: Any) -> Any:
+            out = called(*inputs, **named)
+            said.append(getattr(out, "logits", out))
+            return out
+
         with torch.random.fork_rng(devices=[]):
             if not torch._C._functorch.is_batchedtensor(batch["seed"]):  # pyright: ignore[reportAttributeAccessIssue]
                 torch.manual_seed(int(batch["seed"][0]))
@@ -118,7 +128,7 @@ class ModuleTask:
         if not isinstance(out, Tensor) or out.ndim != 1:
             shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ValueError(f"ModuleTask: the loss gave {shape}; it must give one number an example, shape [B].")
-        return out
+        return tuple(x for x in tree_leaves(said) if isinstance(x, Tensor) and x.requires_grad), out
 
     @torch.no_grad()
     def score(self, w: Params) -> dict[str, float]:

@@ -60,7 +60,12 @@ class TwoLayerScalar:
 
     def losses(self, w: Params, batch: Tensor) -> Tensor:
         """`(a b - y - noise e)^2 / 2` of each example, `[B]`."""
-        return 0.5 * (w["a"] * w["b"] - self.y - self.noise * batch).square()
+        return self.outputs_and_losses(w, batch)[1]
+
+    def outputs_and_losses(self, w: Params, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """`a b` and the losses."""
+        product = w["a"] * w["b"]
+        return product, 0.5 * (product - self.y - self.noise * batch).square()
 
     def score(self, w: Params) -> dict[str, float]:
         """`held_out`: the loss without label noise; `sharpness` of the point."""

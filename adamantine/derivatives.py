@@ -1,0 +1,243 @@
+"""Derivatives of a loss by its weights: gradients, and products with second derivatives by double backward.
+
+Only reverse mode over reverse mode is used. Forward mode over it (`jvp` of a gradient's graph, nested `jvp`) gives
+products that are silently wrong through LayerNorm and BatchNorm in several releases of torch: `adamantine selftest`
+says what this machine's does.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from adamantine.tree import Params, norm
+
+KEPT, REBUILT, DIFFERENCE = "graph kept", "graph rebuilt", "central difference"
+Losses = Callable[[Params, Any], Tensor]
+
+
+def checked(losses: Any) -> Tensor:
+    """What a task gave for losses. ValueError unless it is one real number an example, `[B]` (or one number alone)."""
+    if not isinstance(losses, Tensor) or losses.ndim > 1 or not losses.is_floating_point() or not losses.numel():
+        what = f"{losses.dtype} of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
+        raise ValueError(f"the task's losses are {what}; let them be one floating-point number an example, shape [B].")
+    return losses
+
+
+def value(losses: Losses, w: Params, batches: tuple[Any, ...]) -> Tensor:
+    """Mean loss over all examples of all batches, by forward passes alone."""
+    with torch.no_grad():
+        return torch.cat([checked(losses(w, b)).reshape(-1) for b in batches]).mean()
+
+
+def value_and_grad(losses: Losses, w: Params, batches: tuple[Any, ...]) -> tuple[Tensor, Params]:
+    """Mean loss over all examples of all batches, and its gradient; zero for a tensor that took no part."""
+    w = _leaves(w)
+    total, count, grads = None, 0, None
+    for batch in batches:
+        with torch.enable_grad():  # an optimizer's step is often taken where gradients are off
+            of_each = checked(losses(w, batch))
+            here = of_each.sum()
+        if not here.requires_grad:
+            raise ValueError("the task's losses do not depend on the weights, so that there is nothing to train.")
+        found = _filled(w, torch.autograd.grad(here, list(w.values()), allow_unused=True))
+        grads = found if grads is None else {k: x.add_(found[k]) for k, x in grads.items()}
+        total, count = here.detach() + (0 if total is None else total), count + of_each.numel()
+    assert total is not None
+    assert grads is not None
+    return total / count, {k: x.div_(count) for k, x in grads.items()}
+
+
+class Products:
+    """Products with the Hessian of the mean loss at `w`, over the examples of all `batches`.
+
+    `by` is how: "graph kept", where the graph of the gradient is built once and each product is a backward pass through
+    it; "graph rebuilt" for every product, where memory does not hold it; "central difference" of two gradients, where
+    a kernel has no second derivative, or not even one graph fits. Where `by` is empty, they are tried in this order,
+    from `first` on; it then says what is used. The difference is `(g(w + e v) - g(w - e v)) / 2e` with
+    `e = c (1 + |w|) / |v|` and `c` the cube root of the precision: a few parts in 10,000 in float32.
+    """
+
+    def __init__(self, losses: Losses, w: Params, batches: tuple[Any, ...], by: str = "", first: str = "") -> None:
+        if by not in ("", KEPT, REBUILT, DIFFERENCE):
+            raise ValueError(f"hvp_by is {by!r}; give {KEPT!r}, {REBUILT!r}, {DIFFERENCE!r}, or nothing for the best.")
+        self.losses, self.w, self.batches = losses, w, batches
+        self.by, self.forced = by or first or KEPT, bool(by)
+        self.graphs: list[tuple[Params, dict[str, Tensor | None], int]] = []
+
+    def __call__(self, v: Params) -> Params:
+        """`H v`."""
+        while True:
+            try:
+                return self._difference(v) if self.by == DIFFERENCE else self._double_backward(v)
+            except (RuntimeError, MemoryError, NotImplementedError) as error:
+                after = self._instead(error)
+                if after is None:
+                    raise
+            self.graphs.clear()
+            self.by = after
+
+    def _instead(self, error: Exception) -> str | None:
+        """What to use after `error`; None where nothing is left, or it is an error of another kind."""
+        text = str(error)
+        if self.forced or self.by == DIFFERENCE:
+            return None
+        if lacks_memory(error):
+            return REBUILT if self.by == KEPT else DIFFERENCE
+        lacking = ("is not implemented", "once_differentiable", "not been implemented", "not differentiable twice")
+        return DIFFERENCE if any(x in text for x in lacking) else None
+
+    def _double_backward(self, v: Params) -> Params:
+        out, count = None, 0
+        for i, batch in enumerate(self.batches):
+            if self.by == REBUILT:
+                w, grads, n = self._graph(batch)
+            else:
+                if i == len(self.graphs):
+                    self.graphs.append(self._graph(batch))
+                w, grads, n = self.graphs[i]
+            live = {k: g for k, g in grads.items() if g is not None and g.requires_grad}
+            if live:
+                held = torch.autograd.grad(
+                    list(live.values()),
+                    list(w.values()),
+                    [v[k] for k in live],
+                    retain_graph=self.by == KEPT,
+                    allow_unused=True,
+                )
+                found = _filled(w, held)
+                out = found if out is None else {k: x.add_(found[k]) for k, x in out.items()}
+            count += n
+        return {k: torch.zeros_like(x) for k, x in self.w.items()} if out is None else _over(out, count)
+
+    def _graph(self, batch: Any) -> tuple[Params, dict[str, Tensor | None], int]:
+        w = _leaves(self.w)
+        # The fused attention kernels have no second derivative.
+        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+            losses = checked(self.losses(w, batch))
+            found = torch.autograd.grad(losses.sum(), list(w.values()), create_graph=True, allow_unused=True)
+        grads = dict(zip(w, found, strict=True))
+        cut = [k for k, g in grads.items() if g is not None and not g.requires_grad]
+        if cut and self._moves(cut, batch):
+            raise NotImplementedError(f"the second derivative of the loss by {cut[0]} is not implemented.")
+        return w, grads, losses.numel()
+
+    def _moves(self, names: list[str], batch: Any) -> bool:
+        """Whether gradients that came without a graph change with the weights all the same.
+
+        A kernel that can be differentiated once gives such gradients, and no error; so does a loss that is linear.
+        """
+        rng = torch.Generator().manual_seed(0)
+        v = {k: torch.randn(x.shape, generator=rng).to(x) for k, x in self.w.items()}
+        ends = [value_and_grad(self.losses, there, (batch,))[1] for _, there in self._sides(v)]
+        changed = {k: ends[0][k] - ends[1][k] for k in names}
+        precision = max(torch.finfo(x.dtype).eps for x in self.w.values())
+        return float(norm(changed)) > 100 * precision * float(norm({k: ends[0][k] for k in names}))
+
+    def _difference(self, v: Params) -> Params:
+        if not float(norm(v)):
+            return {k: torch.zeros_like(x) for k, x in v.items()}
+        sides = self._sides(v)
+        ends = [value_and_grad(self.losses, there, self.batches)[1] for _, there in sides]
+        return {k: (x - ends[1][k]) / (2 * sides[0][0]) for k, x in ends[0].items()}
+
+    def _sides(self, v: Params) -> list[tuple[float, Params]]:
+        """`e` and `w + e v`, then the same for `-e`."""
+        c = max(torch.finfo(x.dtype).eps for x in self.w.values()) ** (1 / 3)
+        e = c * (1 + float(norm(self.w))) / float(norm(v))
+        return [(side, {k: x + side * v[k] for k, x in self.w.items()}) for side in (e, -e)]
+
+
+class GaussNewton:
+    """Products with `J' H_l J`: `J` the derivative of the outputs by the weights, `H_l` of the losses by the outputs.
+
+    `forward(w, batch)` gives outputs (a tensor, or several in a tuple) and the losses computed from them alone, in one
+    graph, which is kept. `J v` is the derivative by `y` of `v' J' y`, which is linear in `y`.
+    """
+
+    def __init__(self, forward: Callable[[Params, Any], Any], w: Params, batches: tuple[Any, ...]) -> None:
+        self.forward, self.w, self.batches = forward, w, batches
+        self.graphs: list[Any] = []
+
+    def __call__(self, v: Params) -> Params:
+        """`J' H_l J v`."""
+        out, count = None, 0
+        for i, batch in enumerate(self.batches):
+            if i == len(self.graphs):
+                self.graphs.append(self._graph(batch))
+            w, outputs, slopes, y, pulled, n = self.graphs[i]
+            count += n
+            pushed = _pushed(pulled, y, v, True)
+            live = [k for k, s in enumerate(slopes) if s is not None and s.requires_grad]
+            if not live:  # losses that are linear in the outputs
+                continue
+            inner = torch.autograd.grad(
+                [slopes[k] for k in live], outputs, [pushed[k] for k in live], retain_graph=True, allow_unused=True
+            )
+            kept = [(o, t) for o, t in zip(outputs, inner, strict=True) if t is not None]
+            held = torch.autograd.grad(
+                [o for o, _ in kept],
+                list(w.values()),
+                [t for _, t in kept],
+                retain_graph=True,
+                allow_unused=True,
+            )
+            found = _filled(w, held)
+            out = found if out is None else {k: x.add_(found[k]) for k, x in out.items()}
+        return {k: torch.zeros_like(x) for k, x in self.w.items()} if out is None else _over(out, count)
+
+    def _graph(self, batch: Any) -> Any:
+        w = _leaves(self.w)
+        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+            outputs, losses = self.forward(w, batch)
+            outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+            slopes = torch.autograd.grad(checked(losses).sum(), outputs, create_graph=True, allow_unused=True)
+            y, pulled = _pulled(outputs, w)
+        return w, outputs, slopes, y, pulled, losses.numel()
+
+
+def each_dot(losses: Losses, w: Params, batches: tuple[Any, ...], v: Params) -> Tensor:
+    """Inner product of every example's gradient with `v`, `[B]`: two backward passes, and no gradient of an example."""
+    found = []
+    for batch in batches:
+        leaves = _leaves(w)
+        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+            of_each = checked(losses(leaves, batch)).reshape(-1)
+            y, pulled = _pulled([of_each], leaves)
+        found.append(_pushed(pulled, y, v, False)[0].detach())
+    return torch.cat(found)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory is exhausted."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or (isinstance(error, RuntimeError) and any(x in str(error) for x in words))
+
+
+def _pulled(outputs: list[Tensor], w: Params) -> tuple[list[Tensor], dict[str, Tensor | None]]:
+    """`y`, and `J' y` with its graph."""
+    y = [torch.zeros_like(o).requires_grad_() for o in outputs]
+    pulled = torch.autograd.grad(outputs, list(w.values()), y, create_graph=True, allow_unused=True)
+    return y, dict(zip(w, pulled, strict=True))
+
+
+def _pushed(pulled: dict[str, Tensor | None], y: list[Tensor], v: Params, keep: bool) -> list[Tensor]:
+    """`J v`."""
+    live = {k: x for k, x in pulled.items() if x is not None and x.requires_grad}
+    found = torch.autograd.grad(list(live.values()), y, [v[k] for k in live], retain_graph=keep, allow_unused=True)
+    return [torch.zeros_like(a) if x is None else x for a, x in zip(y, found, strict=True)]
+
+
+def _leaves(w: Params) -> Params:
+    return {k: x.detach().requires_grad_() for k, x in w.items()}
+
+
+def _over(a: Params, count: int) -> Params:
+    return {k: x.div_(count) for k, x in a.items()}
+
+
+def _filled(w: Params, grads: tuple[Tensor | None, ...]) -> Params:
+    return {k: torch.zeros_like(x) if g is None else g.detach() for (k, x), g in zip(w.items(), grads, strict=True)}
