@@ -1,13 +1,22 @@
 """Updates, momenta and second moments beside weights and gradients: closed forms, and no bias where noise is known."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from adamantine import tree
+from adamantine.live import FIRST, SECOND, Moment
+from adamantine.optim.adam import adamw
+from adamantine.optim.eigenbasis import Eigenbasis
+from adamantine.optim.momentum import Ema
+from adamantine.optim.second_moment import Rms
+from adamantine.optim.sgd import sgd
 from adamantine.point import Point, stream
+from adamantine.probes.momentum_cosine import MomentumCosine
 from adamantine.probes.update_ratio import UpdateRatio
+from adamantine.tasks.quadratic import Quadratic
 
 
 class Still:
@@ -72,3 +81,88 @@ def test_rotational_equilibrium(beta):
 def test_ratio_needs_an_update():
     with pytest.raises(ValueError, match="UpdateRatio: the point has no update; measure it in a Run"):
         UpdateRatio()(Point(Still(), {"w": torch.ones(2)}, None))
+
+
+# --- momentum and gradient ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """A linear loss whose gradient is `slope` plus noise of variance `noise^2 / rows` a coordinate."""
+
+    slope: tuple[float, ...]
+    noise: float = 1.0
+    rows: int = 1
+
+    def source(self, rng):
+        shape = (self.rows, len(self.slope))
+        return lambda w: torch.tensor(self.slope) + self.noise * torch.randn(shape, generator=rng)
+
+    def losses(self, w, batch):
+        return batch.double() @ tree.flat(w)
+
+
+@dataclass(frozen=True)
+class Holds:
+    """An optimizer that has `value` for its average."""
+
+    value: dict
+    kind: str = FIRST
+    units: tuple[str, ...] = ()
+
+    def moments(self, s, w):
+        return (Moment(self.kind, self.value, 1, units=self.units),)
+
+
+def test_cosine_with_the_gradient_of_the_batch_by_tensor():
+    w = {"a": torch.zeros(2, dtype=torch.float64), "b": torch.zeros(1, dtype=torch.float64)}
+    m = {"a": torch.tensor([1.0, 1.0], dtype=torch.float64), "b": torch.tensor([-2.0], dtype=torch.float64)}
+    p = Point(Noisy((3.0, 0.0, 4.0), 0.0), w, torch.tensor([[3.0, 0.0, 4.0]])).after(w, None, Holds(m))
+    found = MomentumCosine()(p)
+    assert found["momentum_cosine/a"] == pytest.approx(math.sqrt(0.5))
+    assert found["momentum_cosine/b"] == pytest.approx(-1.0)
+    assert found["momentum_cosine"] == pytest.approx((3 - 8) / (5 * math.sqrt(6)))
+    half = MomentumCosine()(p.after(w, None, Holds({"b": m["b"]})))
+    assert half == pytest.approx({"momentum_cosine": -1.0, "momentum_cosine/b": -1.0})
+
+
+def test_cosine_with_the_whole_gradient_has_no_bias_and_an_honest_error():
+    """Noise of half the square of the gradient in every batch."""
+    n, draws = 100, 400
+    g = torch.randn(n, generator=stream(0, "slope"), dtype=torch.float64)
+    m = g + torch.randn(n, generator=stream(1, "slope"), dtype=torch.float64)
+    task, w = Noisy(tuple(g.tolist()), 0.7), {"w": torch.zeros(n, dtype=torch.float64)}
+    exact = float(m @ g / (m.norm() * g.norm()))
+    probe, values, errors, plain = MomentumCosine(fresh=True), [], [], []
+    for step in range(draws):
+        p = Point(task, w, task.source(stream(step, "batch"))(w), step).after(w, None, Holds({"w": m}))
+        found = probe(p)
+        values.append(found["fresh_momentum_cosine"])
+        errors.append(found["fresh_momentum_cosine_error"])
+        plain.append(found["momentum_cosine"])
+    x = torch.tensor(values)
+    assert abs(float(x.mean()) - exact) < 4 * float(x.std()) / draws**0.5
+    assert 0.8 < float(torch.tensor(errors).square().mean().sqrt() / x.std()) < 1.3
+    assert float(torch.tensor(plain).mean()) < 0.9 * exact, "noise lowers the plain one"
+    assert found["fresh_momentum_cosine/w"] == pytest.approx(found["fresh_momentum_cosine"])
+
+
+@pytest.mark.parametrize("optimizer", [Eigenbasis(Ema() >> Rms()), adamw(0.01), sgd(0.01, 0.9)], ids=str)
+def test_momentum_is_found_in_the_coordinates_of_the_weights(optimizer):
+    """The average of equal gradients is the gradient, in whatever basis it is kept."""
+    task = Quadratic((3.0, 2.0, 1.0, 0.5, 0.2, 0.1), "random", matrix=(3, 2))
+    w = tree.place(task.init(stream(0, "init")), "cpu", torch.float64)
+    p, s = Point(task, w, tree.place(task.source(stream(0, "data"))(w), "cpu", torch.float64)), optimizer.init(w)
+    for _ in range(3):
+        u, s = optimizer.update(p.grad, s, p)
+    p = p.after(u, s, optimizer)
+    assert MomentumCosine()(p)["momentum_cosine"] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_where_there_is_no_momentum_there_is_a_sentence():
+    w = {"w": torch.ones(2)}
+    with pytest.raises(ValueError, match="the point knows no optimizer"):
+        MomentumCosine()(moved(w, w))
+    for held in (Holds({}), Holds(w, SECOND), Holds(w, units=("scaled",))):
+        with pytest.raises(ValueError, match="holds no average of gradients"):
+            MomentumCosine()(moved(w, w, None, held))

@@ -55,10 +55,10 @@ class UpdateRatio:
 
 def _norms_and_products(w: Params, u: Params) -> tuple[Tensor, Tensor, Tensor]:
     """`|w|`, `|u|` and `<w, u>` on the host: first of all tensors together, then of each."""
-    # Half-precision norms would be rounded to three digits, or overflow.
-    dtype = reduce(torch.promote_types, (x.dtype for x in w.values()), torch.float32)
     a, b = [*w.values()], [*u.values()]
-    norms = torch._foreach_norm([x.to(dtype) for x in a + b], 2)  # pyright: ignore[reportPrivateImportUsage]
+    # Half-precision norms would be rounded to three digits, or overflow.
+    dtype = reduce(torch.promote_types, (x.dtype for x in a + b), torch.float32)
+    norms = torch._foreach_norm(a + b, 2, dtype)  # pyright: ignore[reportPrivateImportUsage]
     dots = [torch.vdot(x.to(dtype).reshape(-1), y.to(dtype).reshape(-1)) for x, y in zip(a, b, strict=True)]
     found = torch.stack([*norms, *dots]).cpu().double().view(3, -1)
     whole = torch.stack([found[0].norm(), found[1].norm(), found[2].sum()])
