@@ -204,3 +204,11 @@ def test_examples_run_and_write_their_page(name, words, tmp_path, capsys, monkey
     left_out = {"NoiseScale"} if name == "watch_resnet" else set()
     assert {x.partition("(")[0] for x in found[0].provenance["unavailable"]} <= left_out
     assert found[0].provenance["steps"] == 4
+
+
+def test_a_zero_is_a_gap_on_a_logarithmic_scale():
+    found = gathered([Row(t, "edge", x) for t, x in enumerate((0.0, 0.01, 1.0))])
+    (figure,) = figures(found, {"edge": "edge\n"}, [], "k")
+    assert figure.y_scale == "log"
+    assert math.isnan(figure.curves[0].y[0])
+    assert figure.curves[0].y[1:] == [0.01, 1.0]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adamantine.finding import Curve, Figure, Heat, finite
@@ -119,6 +119,8 @@ def _said(caption: str, n: Named) -> str:
 
 def _figure(title: str, caption: str, y: str, curves: list[Curve], key: str) -> Figure:
     wide = _scale([v for c in curves for v in c.y]) == "log"
+    if wide:  # a line would fall to the end of the axis at a 0
+        curves = [replace(c, y=[math.nan if v == 0 else v for v in c.y]) for c in curves]
     return Figure(title, caption, "step", y, tuple(curves), y_scale="log" if wide else "linear", keys=(key,))
 
 
@@ -156,4 +158,4 @@ def _words(name: str) -> str:
 
 def _axis(unit: str, name: str) -> str:
     short = unit.rpartition(";")[2].strip()
-    return f"{name} [{short}]" if ";" in unit and len(short) < 20 and "pure" not in short else name
+    return f"{name} [{short}]" if ";" in unit and len(short) < 20 and short[:4] not in ("a pu", "no u") else name

@@ -22,6 +22,7 @@ ORACLES = {
     "ggn_vp": "Gauss-Newton product",
     "each_grad": "gradients of single examples",
     "each_grad_norm": "gradient norms of single examples",
+    "each_norm": "gradient norms of single examples",
     "each_gram": "inner products of examples' gradients",
 }
 BOUNDS = {"lower": "A lower bound.", "upper": "An upper bound.", "unbiased": "Unbiased."}
@@ -164,7 +165,7 @@ def instrument(call: str) -> Any:
 def cost_of(probe: Any) -> str:
     """An instrument's cost in words."""
     cost = getattr(probe, "cost", {})
-    return ", ".join(f"{n} × {ORACLES.get(k, k)}" for k, n in cost.items() if n) or "nothing"
+    return ", ".join(f"{n} × {ORACLES.get(k, k)}" for k, n in cost.items() if n) or "no gradient"
 
 
 def _million(n: int) -> str:
