@@ -11,6 +11,7 @@ from adamantine.pieces import Pieces
 from adamantine.point import Point, stream
 from adamantine.probes.gradient_sample import moments, sample
 from adamantine.probes.noise_scale import NoiseScale
+from adamantine.probes.signal_to_noise import SignalToNoise
 
 F64 = torch.float64
 MEAN, SPREAD = {"a": (1.0, 0.0), "b": (2.0,)}, {"a": (2.0, 0.0), "b": (3.0,)}  # |G|^2 = 5, tr Sigma = 13
@@ -157,3 +158,42 @@ def test_without_examples_pieces_and_other_batches_there_is_a_sentence():
 def test_what_cannot_be_is_refused(wrong):
     with pytest.raises(ValueError, match=r"NoiseScale: .* must be at least"):
         NoiseScale(**wrong)
+
+
+@pytest.mark.parametrize(
+    "how", [{"batch": 256}, {"pieces": (8, 16, 8, 32) * 4, "splits": False}], ids=["examples", "pieces"]
+)
+def test_signal_to_noise_by_tensor(how):
+    x = repeated(SignalToNoise(), 200, **how)
+    for k, square, variance in (("", 5.0, 13.0), ("/a", 1.0, 4.0), ("/b", 4.0, 9.0)):
+        here = x[f"signal_to_noise{k}"]
+        assert float(here.median()) == pytest.approx(256 * square / variance, rel=0.1)
+        bound = float(x[f"signal_to_noise{k}_error"].median() / (here.quantile(0.84) - here.quantile(0.16)) * 2)
+        assert 0.9 < bound < 4, (k, bound)
+
+
+def test_signal_to_noise_is_at_the_batch_size_of_the_point():
+    p = point(5, batch=50, splits=False)
+    found = SignalToNoise(batches=30)(p)
+    assert found["signal_to_noise"] == pytest.approx(50 * 5 / 13, rel=0.6)
+    lone = sample(p, 30)
+    assert (lone.batch, float(lone.sizes.sum())) == (50, 1500)
+    assert sample(point(5, pieces=(3, 4), splits=False), 2).batch == 7
+
+
+def test_signal_and_scale_come_from_one_pass():
+    p = point()
+    signal, scale = SignalToNoise()(p), NoiseScale()(p)
+    assert dict(p.cost) == {"each_norm": 1}
+    assert signal["signal_to_noise"] * scale["noise_scale"] == pytest.approx(16)
+
+
+def test_without_noise_the_signal_is_all():
+    p = point()
+    for x in p.batch.values():
+        x.copy_(torch.ones_like(x))
+    x = SignalToNoise()(p)
+    assert x["signal_to_noise/b"] == math.inf or x["signal_to_noise/b"] > 1e12
+    for x in p.batch.values():
+        x.zero_()
+    assert math.isnan(SignalToNoise()(p.on(p.batch))["signal_to_noise"])

@@ -13,16 +13,20 @@ from adamantine.tree import Params
 
 
 class Sample(NamedTuple):
-    """`n` independent gradients, each a mean over `sizes` examples, and the mean over all examples; float64, CPU."""
+    """`n` independent gradients, each a mean over `sizes` examples, and the mean over all examples; float64, CPU.
+
+    `batch` is how many examples the point's own batch has.
+    """
 
     names: tuple[str, ...]
     squares: Tensor  # [tensors, n]: squared norm of each gradient
     mean: Tensor  # [tensors]: squared norm of the mean
     sizes: Tensor  # [n]
+    batch: float
 
     def whole(self) -> "Sample":
         """All tensors as one."""
-        return Sample(("",), self.squares.sum(0, keepdim=True), self.mean.sum(0, keepdim=True), self.sizes)
+        return Sample(("",), self.squares.sum(0, keepdim=True), self.mean.sum(0, keepdim=True), self.sizes, self.batch)
 
 
 class Moments(NamedTuple):
@@ -76,10 +80,10 @@ def sample(p: Point, batches: int) -> Sample:
     if count > 1 or (norms and not bool(torch.isfinite(tree.norm(norms)))):
         last = torch.stack([torch.linalg.vector_norm(p.grad[k]) for k in norms])
         both = torch.cat([torch.stack(list(norms.values())), last[:, None]], 1).cpu().double().square()
-        return Sample(tuple(norms), both[:, :-1], both[:, -1], torch.ones(count, dtype=torch.float64))
+        return Sample(tuple(norms), both[:, :-1], both[:, -1], torch.ones(count, dtype=torch.float64), count)
     parts = pieces(p.batch)
     if len(parts) > 1:
-        return _of_batches([p.on(x) for x in parts])
+        return _of_batches([p.on(x) for x in parts], together=True)
     if not bool(torch.isfinite(tree.norm(p.grad))):
         return _of_batches([p])
     return _of_batches([p, *(p.fresh(f"gradient sample/{i}") for i in range(1, batches))])
@@ -97,7 +101,7 @@ def examples(p: Point) -> int:
     return count
 
 
-def _of_batches(points: list[Point]) -> Sample:
+def _of_batches(points: list[Point], together: bool = False) -> Sample:
     sizes = torch.tensor([examples(x) for x in points], dtype=torch.float64)
     squares, mean = [], None
     for x, size in zip(points, sizes.tolist(), strict=True):
@@ -108,7 +112,7 @@ def _of_batches(points: list[Point]) -> Sample:
             x.memo.clear()  # one gradient at a time
     assert mean is not None
     both = torch.stack([*squares, _squares(mean)], 1).cpu().double()
-    return Sample(tuple(mean), both[:, :-1], both[:, -1], sizes)
+    return Sample(tuple(mean), both[:, :-1], both[:, -1], sizes, float(sizes.sum() if together else sizes[0]))
 
 
 def _squares(a: Params) -> Tensor:
