@@ -13,7 +13,6 @@ from adamantine.store import Store
 from adamantine.watching.page import find
 
 PROBES = (GradientDensity(), Sharpness(products=4))
-FIRST = (GradientDensity(),)  # of a step in pieces
 
 
 def same(a, b):
@@ -74,7 +73,7 @@ def test_hugging_face_trains_as_if_nobody_looked_and_the_loss_is_its_own(tmp_pat
     bare, seen = gpt2(dropout), gpt2(dropout)
     trainer_of(tmp_path, bare, gradient_accumulation_steps=pieces).train()
     after = torch.get_rng_state()
-    watcher = watching(tmp_path, probes=PROBES if pieces == 1 else FIRST)
+    watcher = watching(tmp_path, probes=PROBES)
     hooks = len(seen._forward_pre_hooks)
     trainer_of(tmp_path, seen, watcher, gradient_accumulation_steps=pieces).train()
     same(bare.state_dict(), seen.state_dict())
@@ -88,7 +87,7 @@ def test_hugging_face_trains_as_if_nobody_looked_and_the_loss_is_its_own(tmp_pat
     logged = dict(zip(*(x.tolist() for x in result.series("trainer_loss")), strict=True))
     assert steps.tolist() == [0, 2, 4]
     assert sorted(logged) == [1, 2, 3, 4, 5, 6]
-    assert [*result.series("GradientDensity")[0]] == [0, 2, 4]
+    assert [*result.series("sharpness")[0]] == [0, 2, 4]
     if not dropout:  # the masks of the watch are others
         # The Trainer logs after a step what the watch has measured at it.
         assert losses.tolist() == pytest.approx([logged[s + 1] for s in steps.tolist()], abs=2e-4)
@@ -207,14 +206,14 @@ def test_lightning_trains_as_if_nobody_looked(tmp_path, pieces, precision):
         return model.state_dict(), torch.get_rng_state()
 
     bare, after = trained()
-    watcher = Watching(loss, PROBES if pieces == 1 else FIRST, 1, store=tmp_path / "store", name="run")
+    watcher = Watching(loss, PROBES, 1, store=tmp_path / "store", name="run")
     seen, rng = trained(watcher)
     same(bare, seen)
     assert torch.equal(after, rng)
     assert watcher.watch.unavailable == {}
     assert watcher.page.exists()
     result, _ = find(Store(tmp_path / "store"), "run")
-    assert [*result.series("GradientDensity")[0]] == list(range(6 // pieces))
+    assert [*result.series("sharpness")[0]] == list(range(6 // pieces))
     assert len(result.series("mean")[0]) >= 6 // pieces
     assert result.provenance["model"] == "Small"
 
