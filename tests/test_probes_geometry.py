@@ -15,6 +15,7 @@ from adamantine.optim.second_moment import Rms
 from adamantine.optim.sgd import sgd
 from adamantine.point import Point, stream
 from adamantine.probes.momentum_cosine import MomentumCosine
+from adamantine.probes.orthogonality import UpdateOrthogonality, noise_spread
 from adamantine.probes.update_ratio import UpdateRatio
 from adamantine.tasks.quadratic import Quadratic
 
@@ -166,3 +167,47 @@ def test_where_there_is_no_momentum_there_is_a_sentence():
     for held in (Holds({}), Holds(w, SECOND), Holds(w, units=("scaled",))):
         with pytest.raises(ValueError, match="holds no average of gradients"):
             MomentumCosine()(moved(w, w, None, held))
+
+
+# --- orthogonality of the update ------------------------------------------------------------------------------
+
+
+def test_known_updates():
+    rng = stream(0, "orthogonal")
+    q = torch.linalg.qr(torch.randn(30, 10, generator=rng, dtype=torch.float64)).Q
+    one = torch.outer(torch.randn(12, generator=rng), torch.randn(30, generator=rng))
+    u = {"orthogonal": q, "one": one, "filters": 3.0 * q.T.reshape(10, 5, 3, 2), "vector": torch.ones(4)}
+    u |= {"column": torch.ones(5, 1), "none": torch.zeros(3, 2)}
+    found = UpdateOrthogonality()(moved(u, u))
+    assert {k.partition("/")[2] for k in found} == {"", "orthogonal", "one", "filters", "none"}
+    for k in ("orthogonal", "filters"):
+        assert found[f"nuclear_rank/{k}"] == pytest.approx(10.0)
+        assert found[f"orthogonality/{k}"] == pytest.approx(1.0)
+        assert found[f"singular_spread/{k}"] == pytest.approx(0.0, abs=1e-6)
+        assert found[f"excess_spread/{k}"] == pytest.approx(-noise_spread(1 / 3))
+    assert found["nuclear_rank/one"] == pytest.approx(1.0, rel=1e-5)
+    assert found["singular_spread/one"] == pytest.approx(math.sqrt(11), rel=1e-5)
+    assert math.isnan(found["nuclear_rank/none"])
+    assert found["nuclear_rank"] == pytest.approx(7.0, rel=1e-5), "what has no update is not in the mean"
+
+
+@pytest.mark.parametrize(("ratio", "spread"), [(1.0, 0.6228), (0.5, 0.386), (0.25, 0.2606)])
+def test_noise_has_no_excess(ratio, spread):
+    assert noise_spread(ratio) == pytest.approx(spread, rel=1e-3)
+    u = {"w": torch.randn(round(200 * ratio), 200, generator=stream(0, "noise")) * 1e-6}
+    found = UpdateOrthogonality()(moved(u, u))
+    s = torch.linalg.svdvals(u["w"].double())
+    assert found["singular_spread"] == pytest.approx(float(s.std(correction=0) / s.mean()))
+    assert abs(found["excess_spread"]) < 0.01
+
+
+def test_the_noise_of_a_square_is_known_in_closed_form():
+    assert noise_spread(1.0) == pytest.approx(math.sqrt((3 * math.pi / 8) ** 2 - 1), rel=1e-7)
+
+
+def test_orthogonality_needs_the_update_of_a_matrix():
+    with pytest.raises(ValueError, match="UpdateOrthogonality: the point has no update"):
+        UpdateOrthogonality()(Point(Still(), {"w": torch.ones(2, 2)}, None))
+    vectors = {"b": torch.ones(2), "c": torch.ones(())}
+    with pytest.raises(ValueError, match="none of b, c is a matrix"):
+        UpdateOrthogonality()(moved(vectors, vectors))
