@@ -118,7 +118,7 @@ class Products:
         with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
             losses = checked(self.losses(w, batch))
             found = torch.autograd.grad(losses.sum(), list(w.values()), create_graph=True, allow_unused=True)
-        grads = dict(zip(w, found, strict=True))
+        grads: dict[str, Tensor | None] = dict(zip(w, found, strict=True))
         cut = [k for k, g in grads.items() if g is not None and not g.requires_grad]
         if cut and self._moves(cut, batch):
             raise NotImplementedError(f"the second derivative of the loss by {cut[0]} is not implemented.")

@@ -68,7 +68,9 @@ class _Space:
         """The first `k` Ritz vectors, and their residuals `a x - theta x`."""
         inner = self.inner[:k].to(self.basis)
         vectors = inner @ self.basis[: self.n]
-        return vectors, inner @ self.images[: self.n] - self.values[:k, None].to(self.basis) * vectors
+        return vectors, torch.addcmul(
+            inner @ self.images[: self.n], self.values[:k, None].to(self.basis), vectors, value=-1
+        )
 
 
 def track(
@@ -93,7 +95,7 @@ def track(
     if before is not None and before.shape[-1] != a.size:
         raise ValueError(f"track: vectors of {before.shape[-1]} coordinates for a matrix of {a.size}; start anew.")
     used = a.count
-    if before is None or not bool(before.isfinite().all()) or not bool(before.any()):
+    if before is None or not 0 < float(before.norm()) < math.inf:
         return _cold(a, rng, k, sign, most)
     guard, space = before[k : k + 1].sum(0), _Space(a, sign, min(2 * k + 1, a.size))
     space.add(before[:k])
