@@ -1,6 +1,7 @@
 """Gradient noise on problems with known answers: no bias, errors that are, and what is said where nothing is told."""
 
 import dataclasses
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 
 from adamantine.pieces import Pieces
 from adamantine.point import Point, stream
+from adamantine.probes.gradient_coherence import GradientCoherence
 from adamantine.probes.gradient_sample import moments, sample
 from adamantine.probes.noise_scale import NoiseScale
 from adamantine.probes.signal_to_noise import SignalToNoise
@@ -197,3 +199,62 @@ def test_without_noise_the_signal_is_all():
     for x in p.batch.values():
         x.zero_()
     assert math.isnan(SignalToNoise()(p.on(p.batch))["signal_to_noise"])
+
+
+def gradients(p):
+    return torch.cat(list(p.batch.values()), 1)
+
+
+def test_coherence_and_the_tests_by_loops_over_distinct_examples():
+    p = point(4, batch=9)
+    found, g = GradientCoherence()(p), gradients(p)
+    k, n = (g @ g.T).tolist(), 9
+    c = torch.nn.functional.normalize(g, dim=1)
+
+    def mean(f, places):
+        return torch.tensor([f(*i) for i in itertools.permutations(range(n), places)], dtype=F64).mean()
+
+    square, fourth = mean(lambda i, j: k[i][j], 2), mean(lambda i, j, m, o: k[i][j] * k[m][o], 4)
+    along = mean(lambda i, j, m: k[i][j] * k[i][m], 3)
+    variance = g.square().sum(1).mean() - square
+    assert found["coherence"] == pytest.approx(float(mean(lambda i, j: float(c[i] @ c[j]), 2)))
+    assert found["norm_test"] == pytest.approx(float(variance / (n * square)))
+    assert found["inner_product_test"] == pytest.approx(float((along - fourth) / (n * fourth)))
+    assert found["orthogonality_test"] == pytest.approx(found["norm_test"] - found["inner_product_test"])
+
+
+def test_the_errors_of_coherence_leave_out_one_example_after_another():
+    p = point(4, batch=10)
+    found, left = GradientCoherence()(p), []
+    for i in range(10):
+        keep = [j for j in range(10) if j != i]
+        left.append(GradientCoherence()(p.on({k: x[keep] for k, x in p.batch.items()})))
+    for k, scale in (("coherence", 1.0), ("norm_test", 0.9), ("inner_product_test", 0.9), ("orthogonality_test", 0.9)):
+        x = torch.tensor([f[k] for f in left], dtype=F64) * scale  # at the size of the batch, not of nine
+        assert found[f"{k}_error"] == pytest.approx(float((0.9 * (x - x.mean()).square().sum()).sqrt()))
+
+
+def test_coherence_and_the_tests_have_no_bias_and_calibrated_errors():
+    x = repeated(GradientCoherence(), 200, batch=200)
+    c = torch.nn.functional.normalize(gradients(point(0, batch=400_000)), dim=1).mean(0)
+    assert unbiased(x["coherence"], float(c.square().sum()))
+    # G = (1, 0, 2), Sigma = diag(4, 0, 9): G' Sigma G = 40, |G|^4 = 25.
+    norm, along = 13 / 5 / 200, 40 / 25 / 200
+    for k, value in (("norm_test", norm), ("inner_product_test", along), ("orthogonality_test", norm - along)):
+        assert float(x[k].mean()) == pytest.approx(value, rel=0.08)
+    for k in ("coherence", "norm_test", "inner_product_test", "orthogonality_test"):
+        assert float(x[f"{k}_error"].square().mean().sqrt() / x[k].std()) == pytest.approx(1.0, abs=0.25), k
+
+
+def test_coherence_costs_one_pass_and_tells_nothing_of_few():
+    p = point()
+    GradientCoherence()(p)
+    assert dict(p.cost) == {"each_gram": 1}
+    few = GradientCoherence()(point(batch=4))
+    assert math.isfinite(few["coherence"])
+    assert math.isnan(few["norm_test"])
+    assert all(math.isnan(x) for x in GradientCoherence()(point(batch=2)).values())
+    lost = point(batch=8)
+    for x in lost.batch.values():
+        x -= x.mean(0)
+    assert GradientCoherence()(lost)["norm_test"] == math.inf
