@@ -14,6 +14,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.sgd import sgd
 from adamantine.point import Point, stream
+from adamantine.probes.moment_spread import MomentSpread
 from adamantine.probes.momentum_cosine import MomentumCosine
 from adamantine.probes.orthogonality import UpdateOrthogonality, noise_spread
 from adamantine.probes.update_ratio import UpdateRatio
@@ -211,3 +212,47 @@ def test_orthogonality_needs_the_update_of_a_matrix():
     vectors = {"b": torch.ones(2), "c": torch.ones(())}
     with pytest.raises(ValueError, match="none of b, c is a matrix"):
         UpdateOrthogonality()(moved(vectors, vectors))
+
+
+# --- spread of the second moment ------------------------------------------------------------------------------
+
+
+def test_spread_of_known_moments():
+    v = {"a": torch.tensor([[1e-6, 1e-4]]), "flat": torch.full((4,), 1e-30), "zero": torch.zeros(2)}
+    v["some"] = torch.tensor([0.0, 1.0, 1.0, 100.0])
+    w = {**{k: torch.ones_like(x) for k, x in v.items()}, "none": torch.ones(3)}
+    found = MomentSpread()(moved(w, w, None, Holds(v, SECOND)))
+    assert found["moment_spread/a"] == pytest.approx(1.0)
+    assert found["moment_rank/a"] == pytest.approx(1.01e-4**2 / (1e-12 + 1e-8))
+    assert found["moment_spread/flat"] == pytest.approx(0.0, abs=1e-6)
+    assert found["moment_rank/flat"] == pytest.approx(4.0), "squares below the least single-precision number"
+    assert math.isnan(found["moment_spread/zero"])
+    assert (found["moment_zeros/zero"], found["moment_zeros/some"], found["moment_zeros/a"]) == (1.0, 0.25, 0.0)
+    assert found["moment_spread/some"] == pytest.approx(2 * math.sqrt(2) / 3)
+    assert "moment_spread/none" not in found
+    every = torch.tensor([-6.0, -4.0, *[-30.0] * 4, 0.0, 0.0, 2.0])
+    assert found["moment_spread"] == pytest.approx(float(every.std(correction=0)), rel=1e-6)
+    assert found["moment_zeros"] == pytest.approx(3 / 12)
+    assert found["moment_rank"] == pytest.approx(102**2 / 10002, rel=1e-5)
+
+
+def test_the_rank_of_the_moment_is_at_least_that_of_the_gradients():
+    """Correlated Gaussian gradients, and the basis in which they are independent, where both are the same."""
+    values = torch.arange(1, 21, dtype=torch.float64) ** -1.0
+    q = torch.linalg.qr(torch.randn(20, 20, generator=stream(0, "basis"), dtype=torch.float64)).Q
+    rank = float(values.sum() ** 2 / values.square().sum())
+
+    def found(c):
+        v = {"w": c.diagonal()}
+        return MomentSpread()(moved(v, v, None, Holds(v, SECOND)))["moment_rank"]
+
+    assert found(values.diag()) == pytest.approx(rank)
+    assert found(q @ values.diag() @ q.T) > 1.2 * rank
+
+
+def test_without_a_second_moment_there_is_a_sentence():
+    w = {"w": torch.ones(2)}
+    with pytest.raises(ValueError, match="MomentSpread: the point knows no optimizer"):
+        MomentSpread()(moved(w, w))
+    with pytest.raises(ValueError, match="holds no second moment"):
+        MomentSpread()(moved(w, w, None, Holds(w, FIRST)))

@@ -17,14 +17,14 @@ NAMES: tuple[str, ...] = ("nuclear_rank", "orthogonality", "singular_spread", "e
 
 @dataclass(frozen=True)
 class UpdateOrthogonality:
-    """Of the update `U`, `[m, n]` with `m >= n`, of every matrix (`x.flatten(1)` of more axes), and their mean:
+    """How equal the singular values of the update are, matrix by matrix, and the mean over matrices.
 
-    `nuclear_rank` is `|U|_*^2 / |U|_F^2`, from 1 to `n`; `orthogonality`, that over `n`, is 1 where all singular values
-    are equal; `singular_spread` is their standard deviation over their mean, `sqrt(n / nuclear_rank - 1)`, so that both
-    say the same; `excess_spread` is what it exceeds that of a large matrix of independent noise by, which is 0.623 for
-    a square and falls as the shape gets longer: 0.386 at 2 : 1, 0.261 at 4 : 1. Not changed by rotations of rows or
-    columns. Tensors without two axes longer than 1 take no part. An update of zero, or of no numbers, gives NaN and is
-    left out of the mean.
+    Of the update `U`, `[m, n]` with `m >= n` (`x.flatten(1)` of more axes), `nuclear_rank` is `|U|_*^2 / |U|_F^2`, from
+    1 to `n`; `orthogonality`, that over `n`, is 1 where all singular values are equal; `singular_spread` is their
+    standard deviation over their mean, `sqrt(n / nuclear_rank - 1)`, so that both say the same; `excess_spread` is what
+    it exceeds that of a large matrix of independent noise by, which is 0.623 for a square and falls as the shape gets
+    longer: 0.386 at 2 : 1, 0.261 at 4 : 1. Not changed by rotations of rows or columns. Tensors without two axes longer
+    than 1 take no part. An update of zero, or of no numbers, gives NaN and is left out of the mean.
 
     By eigenvalues of `U' U` in double precision, which take `m n^2` operations; where `U` has no full rank the relative
     error is about 1e-8 a missing rank. Raises ValueError where the point knows no update, or no update of a matrix.
