@@ -14,6 +14,7 @@ with quartiles. Packages that are not installed are left out. Run it on a quiet 
 
 import argparse
 import contextlib
+import copy
 import io
 import random
 import statistics
@@ -24,17 +25,19 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from adamantine.probes.signal_to_noise import SignalToNoise
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 
 import adamantine
 from adamantine import tree
+from adamantine.derivatives import DIFFERENCE, REBUILT
 from adamantine.point import Point, stream
 from adamantine.probes.noise_scale import NoiseScale
 from adamantine.probes.sharpness import Sharpness
+from adamantine.probes.signal_to_noise import SignalToNoise
 from adamantine.solvers.lanczos import lanczos
 from adamantine.solvers.operator import hessian
 from adamantine.tasks.module import ModuleTask
@@ -235,7 +238,7 @@ def products(name: str, rounds: int) -> None:
     v = {k: torch.randn(t.shape, generator=rng) for k, t in p.w.items()}
 
     def rebuilt():
-        q = Point(p.task, p.w, p.batch, hvp_by="graph rebuilt")
+        q = Point(p.task, p.w, p.batch, hvp_by=REBUILT)
         return q.hvp(v)
 
     contestants = {
@@ -246,7 +249,19 @@ def products(name: str, rounds: int) -> None:
         "ours: Gauss-Newton, graph kept": lambda: p.ggn_vp(v),
         **peers_products(model, batch, v),
     }
-    show(f"{name}: one product, in gradients", paired(contestants, "gradient", rounds))
+    ratios = paired(contestants, "gradient", rounds)
+    # Against a difference of gradients in double precision, which owes nothing to second derivatives.
+    precise = ModuleTask(copy.deepcopy(model).double(), each, never)
+    w, batch = tree.place(p.w, "cpu", torch.float64), tree.place(p.batch, "cpu", torch.float64)
+    true = tree.flat(Point(precise, w, batch, hvp_by=DIFFERENCE).hvp(tree.place(v, "cpu", torch.float64)))
+    errors = {}
+    for k, f in contestants.items():
+        if "Hessian" in k and "GGN" not in k:
+            found = f()
+            found = found[1] if isinstance(found, tuple) and isinstance(found[0], float) else found
+            flat = torch.cat([x.detach().reshape(-1) for x in tree_leaves(found)]).double()
+            errors[k] = f"error {float((flat - true).norm() / true.norm()):.0e}"
+    show(f"{name}: one product, in gradients", ratios, errors)
 
 
 def sharpness(name: str, rounds: int) -> None:
