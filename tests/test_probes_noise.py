@@ -12,6 +12,8 @@ from adamantine.pieces import Pieces
 from adamantine.point import Point, stream
 from adamantine.probes.gradient_coherence import GradientCoherence
 from adamantine.probes.gradient_sample import moments, sample
+from adamantine.probes.noise_curvature import NoiseCurvature
+from adamantine.probes.noise_curvature import _jackknife as curvature_of
 from adamantine.probes.noise_scale import NoiseScale
 from adamantine.probes.signal_to_noise import SignalToNoise
 
@@ -258,3 +260,81 @@ def test_coherence_costs_one_pass_and_tells_nothing_of_few():
     for x in lost.batch.values():
         x -= x.mean(0)
     assert GradientCoherence()(lost)["norm_test"] == math.inf
+
+
+@dataclass(frozen=True)
+class Bowl:
+    """`w' H w / 2 + e' w` with `H = diag(4, 1, 0.5)` at `w = (1, 2, 2)`, `e` of covariance `diag(4, 0.25, 9)`."""
+
+    sizes: tuple[int, ...] = (32,)
+    broken: bool = False
+
+    def init(self, rng):
+        return {"a": torch.tensor([1.0], dtype=F64), "b": torch.tensor([2.0, 2.0], dtype=F64)}
+
+    def score(self, w):
+        return {}
+
+    def source(self, rng):
+        n = self.sizes[int(torch.randint(len(self.sizes), (), generator=rng))]
+        return lambda w: torch.randn(n, 3, generator=rng, dtype=F64) * torch.tensor([2.0, 0.5, 3.0], dtype=F64)
+
+    def losses(self, w, batch):
+        x = torch.cat([w["a"], w["b"]])
+        out = (x.square() * torch.tensor([4.0, 1.0, 0.5], dtype=F64)).sum() / 2 + batch @ x
+        return out * math.nan if self.broken else out
+
+
+def bowl(seed=0, **task):
+    task, rng = Bowl(**task), stream(seed, "batch")
+    w = task.init(rng)
+    return Point(task, w, task.source(rng)(w), seed=seed)
+
+
+# G = (4, 2, 1), tr(H Sigma) = 16 + 0.25 + 4.5, G' H G = 64 + 4 + 0.5, tr Sigma = 13.25, tr H / d = 5.5 / 3.
+CURVED = {
+    "noise_trace": 20.75,
+    "signal_curvature": 68.5,
+    "curvature_noise_scale": 20.75 / 68.5,
+    "noise_curvature": 20.75 / 13.25,
+    "noise_alignment": 20.75 / 13.25 / (5.5 / 3),
+}
+
+
+def test_noise_curvature_has_no_bias_and_calibrated_errors():
+    found = [NoiseCurvature(12)(bowl(seed, sizes=(8, 48))) for seed in range(250)]
+    for k, value in CURVED.items():
+        x, error = (torch.tensor([f[key] for f in found], dtype=F64) for key in (k, f"{k}_error"))
+        if k in ("noise_trace", "signal_curvature"):
+            assert unbiased(x, value), k
+        assert float(x.mean()) == pytest.approx(value, rel=0.05), k
+        assert float(error.square().mean().sqrt() / x.std()) == pytest.approx(1.1, abs=0.3), k
+
+
+def test_noise_curvature_errors_leave_out_one_gradient_after_another():
+    grams = torch.randn(2, 6, 6, generator=stream(0, "gram"), dtype=F64)
+    grams = grams @ grams.mT + 5 * torch.ones(6, 6, dtype=F64)
+    value, error = curvature_of(grams, 3.0)
+    off = ~torch.eye(6, dtype=torch.bool)
+    signal = grams[:, off].mean(1)
+    noise = 3 * (grams.diagonal(dim1=1, dim2=2).mean(1) - signal)
+    assert value["curvature_noise_scale"] == pytest.approx(float(noise[0] / signal[0]))
+    assert value["noise_curvature"] == pytest.approx(float(noise[0] / noise[1]))
+    keep = [[j for j in range(6) if j != i] for i in range(6)]
+    left = [curvature_of(grams[:, k][:, :, k], 3.0)[0] for k in keep]
+    for name, e in error.items():
+        x = torch.tensor([f[name] for f in left], dtype=F64)
+        assert e == pytest.approx(float((5 / 6 * (x - x.mean()).square().sum()).sqrt()))
+
+
+def test_noise_curvature_costs_what_it_says_and_asks_nothing_of_no_number():
+    p, probe = bowl(), NoiseCurvature(5)
+    probe(p)
+    assert dict(p.cost) == probe.cost == {"grad": 6, "loss": 5, "hvp": 10}
+    lost = bowl(broken=True)
+    assert all(math.isnan(x) for x in probe(lost).values())
+    assert dict(lost.cost) == {"grad": 1}
+    with pytest.raises(ValueError, match="there is no other batch"):
+        probe(point(alone=True))
+    with pytest.raises(ValueError, match="batches = 2 must be at least 3"):
+        NoiseCurvature(2)
