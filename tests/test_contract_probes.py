@@ -284,7 +284,11 @@ def test_with_enough_products_smoothness_is_exact():
 
 
 def test_known_densities():
-    density = next(k for k in PROBES if k.__name__ == "GradientDensity")()
+    probe = next(k for k in PROBES if k.__name__ == "GradientDensity")()
+
+    def density(p):
+        return probe(p)["gradient_density"]
+
     p, one = point(), {"a": torch.zeros(50, dtype=torch.float64)}
     assert density(p.given({"a": torch.ones(7)})) == pytest.approx(1.0)
     assert math.isnan(density(p.given(one)))

@@ -14,6 +14,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.sgd import sgd
 from adamantine.point import Point, stream
+from adamantine.probes.density import GradientDensity
 from adamantine.probes.moment_spread import MomentSpread
 from adamantine.probes.momentum_cosine import MomentumCosine
 from adamantine.probes.orthogonality import UpdateOrthogonality, noise_spread
@@ -256,3 +257,27 @@ def test_without_a_second_moment_there_is_a_sentence():
         MomentSpread()(moved(w, w))
     with pytest.raises(ValueError, match="holds no second moment"):
         MomentSpread()(moved(w, w, None, Holds(w, FIRST)))
+
+
+# --- density of the gradient ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_fresh_density_is_what_the_signs_of_a_batch_find(noise):
+    """The sign of `G_i` with Gaussian noise is right with the mean `erf(|G_i| / (noise sqrt(2)))`."""
+    n, draws = 200, 400
+    g = torch.randn(n, generator=stream(0, "slope"), dtype=torch.float64)
+    task, w = Noisy(tuple(g.tolist()), noise), {"w": torch.zeros(n, dtype=torch.float64)}
+    kept = (g.abs() * (g.abs() / (noise * math.sqrt(2))).erf()).sum()
+    exact, probe = float(kept**2 / (n * g.square().sum())), GradientDensity(fresh=True)
+    found = [probe(Point(task, w, task.source(stream(i, "batch"))(w), i)) for i in range(draws)]
+    x = torch.tensor([f["fresh_gradient_density"] for f in found])
+    errors = torch.tensor([f["fresh_gradient_density_error"] for f in found])
+    assert abs(float(x.mean()) - exact) < 4 * float(x.std()) / draws**0.5
+    assert 0.8 < float(errors.square().mean().sqrt() / x.std()) < 1.3
+    assert exact < float(g.abs().sum() ** 2 / (n * g.square().sum()))
+
+
+def test_density_in_half_precision_does_not_overflow():
+    g = {"w": torch.full((70_000,), 2.0, dtype=torch.float16)}
+    assert GradientDensity()(moved(g, g).given(g))["gradient_density"] == pytest.approx(1.0)
