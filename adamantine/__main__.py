@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from adamantine import catalogue, listing
+from adamantine.autodiff.check import check, failed, told
 from adamantine.claim import Asked, ClaimError, asked, load, pursue, question
 from adamantine.engine import cores
 from adamantine.finding import Figure, Finding, Findings, Gallery, Table
@@ -146,6 +147,15 @@ def compact(*, store: StorePath = STORE) -> int:
     place.check()
     console.print(f"{place.compact()} runs folded into {store / 'compact'}")
     return 0
+
+
+@app.command
+def selftest(*, device: str = "cpu") -> int:
+    """Check how this machine's torch differentiates through norms and attention; 1 where an instrument is wrong."""
+    _check_device(device)
+    answers = check(device)
+    console.print(catalogue.derivatives(answers), *told(answers, catalogue.askers()), sep="\n", markup=False)
+    return int(failed(answers))
 
 
 def _conclude(module: ModuleType, claim: str, scale: str, store: Store, results: Results, pdf: bool = False) -> int:

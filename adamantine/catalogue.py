@@ -1,9 +1,13 @@
 """What there is, as tables for the terminal."""
 
+import importlib
+from collections.abc import Sequence
+
 from rich.table import Table
 from rich.text import Text
 
 from adamantine import listing
+from adamantine.autodiff.check import Answer
 from adamantine.recipes import recipes
 
 
@@ -28,4 +32,31 @@ def recipe_sheet() -> Table:
     for r in recipes():
         name = Text.assemble((f"{r.name}\n", "bold"), (r.module.removeprefix("adamantine."), "dim"))
         out.add_row(name, Text(r.composition), f"{r.bytes:.2f}", Text(r.symmetry), Text(r.source))
+    return out
+
+
+def derivatives(answers: Sequence[Answer]) -> Table:
+    """A line for every mode of differentiation: the relative error through each kernel that it is wrong through."""
+    ops = list(dict.fromkeys(a.op for a in answers))
+    out = _table(("mode", None), *((op, 9) for op in ops))
+    for mode in dict.fromkeys(a.mode for a in answers):
+        found = {a.op: a for a in answers if a.mode == mode}
+        out.add_row(Text(mode.name, "bold" if mode.own else "dim"), *(_said(found[op]) for op in ops))
+    return out
+
+
+def _said(a: Answer) -> Text:
+    if a.refusal:
+        return Text("refuses", "yellow")
+    if a.error is None:
+        return Text("-", "dim")
+    return Text(f"{a.error:.2g}", "red") if a.wrong else Text("ok", "green")
+
+
+def askers() -> dict[str, list[str]]:
+    """The probes that ask a point for each oracle, as their `cost` with default settings tells."""
+    out: dict[str, list[str]] = {}
+    for e in listing.entries("probes"):
+        for oracle in getattr(getattr(importlib.import_module(e.module), e.name)(), "cost", {}):
+            out.setdefault(oracle, []).append(e.name)
     return out

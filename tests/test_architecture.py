@@ -36,6 +36,7 @@ LAYERS = [
     {"__main__"},
 ]
 WITHIN = {
+    "autodiff",
     "nets",
     "data",
     "optim",
