@@ -558,7 +558,7 @@ def test_the_run_is_an_ordinary_result(tmp_path):
     assert result.series(DENSITY)[0].tolist() == [0, 2, 4] == result.series("loss")[0].tolist()
     held = result.provenance
     assert (held["name"], held["model"], held["parameters"]) == ("mine", "Sequential", 83)
-    assert held["costs"]["GradientDensity()"]["calls"] == 3
+    assert held["costs"][repr(GradientDensity())]["calls"] == 3
     assert held["tensors"][0] == "0.weight"
     assert 0 < facts["spent"] < 1
     assert held["optimizer"].startswith("SGD(lr=0.1")

@@ -273,7 +273,7 @@ def test_a_model_that_changes_from_call_to_call(tmp_path):
     )
     stepped(model, optimizer, fixed(2), watch)
     assert "change from call to call" in watch.notes[0]
-    assert [*watch.unavailable] == ["GradientDensity()"]
+    assert [*watch.unavailable] == [repr(GradientDensity())]
     assert watch.result.series("norm")[0].tolist() == [0, 1], "what asks for no loss is measured"
 
 
