@@ -98,6 +98,11 @@ def test_the_jackknife_over_examples_is_the_deviation():
     )
 
 
+@pytest.mark.parametrize("how", [HOW[k] for k in HOW if k != "by example"])
+def test_where_no_examples_are_told_apart_the_jackknife_is_the_bound(how):
+    assert NoiseScale(jackknife=True)(point(2, **how)) == NoiseScale()(point(2, **how))
+
+
 def test_the_jackknife_leaves_out_one_example_after_another():
     p = point(3, batch=7)
     found, left = NoiseScale(jackknife=True)(p), []
@@ -190,6 +195,10 @@ def test_signal_and_scale_come_from_one_pass():
     signal, scale = SignalToNoise()(p), NoiseScale()(p)
     assert dict(p.cost) == {"each_norm": 1}
     assert signal["signal_to_noise"] * scale["noise_scale"] == pytest.approx(16)
+    whole = point(splits=False)
+    SignalToNoise()(whole)
+    NoiseScale()(whole)
+    assert dict(whole.cost) == {"each_norm": 1, "grad": 4, "loss": 4}
 
 
 def test_without_noise_the_signal_is_all():

@@ -63,7 +63,7 @@ class NoiseScale:
         variance, square = float(found.variance), float(found.square)
         of_variance, of_square = float(found.variance_error), float(found.square_error)
         together = -of_variance * of_square  # the worst that their covariance can be
-        if self.jackknife and "each_norm" in p.memo and len(s.sizes) > 2:
+        if self.jackknife and s.batch == len(s.sizes) > 2:  # they are the examples of the batch
             dots = p.each_dot(p.grad).detach().cpu().double()
             of_variance, of_square, together = _jackknife(s, dots)
         now = torch.tensor([variance, square, of_variance**2, of_square**2, together], dtype=torch.float64)
