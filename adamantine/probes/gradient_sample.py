@@ -69,8 +69,8 @@ def sample(p: Point, batches: int) -> Sample:
 
     So too where the batch is a single example. The point's own batch is one of the `batches`. A loss that is one
     number for the batch is taken for the mean over as many examples as the batch's first tensor is long. Costs one
-    round of per-example norms, or one gradient and one loss a piece or batch, and is kept with the point. Raises ValueError where the loss does
-    not split, the batch is in one piece, and the task draws no other.
+    round of per-example norms, or one gradient and one loss a piece or batch, and is kept with the point. Raises
+    ValueError where the loss does not split, the batch is in one piece, and the task draws no other.
     """
     key = f"gradient sample/{batches}"
     if key not in p.memo:
