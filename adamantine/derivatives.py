@@ -1,11 +1,10 @@
 """Derivatives of a loss by its weights: gradients, and products with second derivatives by double backward.
 
-Only reverse mode over reverse mode is used. Forward mode over it (`jvp` of a gradient's graph, nested `jvp`) gives
-products that are silently wrong through LayerNorm and BatchNorm in several releases of torch: `adamantine selftest`
-says what this machine's does.
+Only reverse mode over reverse mode is used. `grad(jvp)`, `jvp(jacrev)` and `jvp(jvp)` give products that are silently
+wrong through LayerNorm and BatchNorm in several releases of torch: `adamantine selftest` says what this machine's does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -34,7 +33,7 @@ def value(losses: Losses, w: Params, batches: tuple[Any, ...]) -> Tensor:
 
 def value_and_grad(losses: Losses, w: Params, batches: tuple[Any, ...]) -> tuple[Tensor, Params]:
     """Mean loss over all examples of all batches, and its gradient; zero for a tensor that took no part."""
-    w = _leaves(w)
+    w = leaves(w)
     total, count, grads = None, 0, None
     for batch in batches:
         with torch.enable_grad():  # an optimizer's step is often taken where gradients are off
@@ -42,7 +41,7 @@ def value_and_grad(losses: Losses, w: Params, batches: tuple[Any, ...]) -> tuple
             here = of_each.sum()
         if not here.requires_grad:
             raise ValueError("the task's losses do not depend on the weights, so that there is nothing to train.")
-        found = _filled(w, torch.autograd.grad(here, list(w.values()), allow_unused=True))
+        found = filled(w, torch.autograd.grad(here, list(w.values()), allow_unused=True))
         grads = found if grads is None else {k: x.add_(found[k]) for k, x in grads.items()}
         total, count = here.detach() + (0 if total is None else total), count + of_each.numel()
     assert total is not None
@@ -107,18 +106,19 @@ class Products:
                     retain_graph=self.by == KEPT,
                     allow_unused=True,
                 )
-                found = _filled(w, held)
+                found = filled(w, held)
                 out = found if out is None else {k: x.add_(found[k]) for k, x in out.items()}
             count += n
-        return {k: torch.zeros_like(x) for k, x in self.w.items()} if out is None else _over(out, count)
+        return {k: torch.zeros_like(x) for k, x in self.w.items()} if out is None else over(out, count)
 
     def _graph(self, batch: Any) -> tuple[Params, dict[str, Tensor | None], int]:
-        w = _leaves(self.w)
+        w = leaves(self.w)
         # The fused attention kernels have no second derivative.
         with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
             losses = checked(self.losses(w, batch))
             found = torch.autograd.grad(losses.sum(), list(w.values()), create_graph=True, allow_unused=True)
         grads: dict[str, Tensor | None] = dict(zip(w, found, strict=True))
+        refuse_once(found)
         cut = [k for k, g in grads.items() if g is not None and not g.requires_grad]
         if cut and self._moves(cut, batch):
             raise NotImplementedError(f"the second derivative of the loss by {cut[0]} is not implemented.")
@@ -150,66 +150,6 @@ class Products:
         return [(side, {k: x + side * v[k] for k, x in self.w.items()}) for side in (e, -e)]
 
 
-class GaussNewton:
-    """Products with `J' H_l J`: `J` the derivative of the outputs by the weights, `H_l` of the losses by the outputs.
-
-    `forward(w, batch)` gives outputs (a tensor, or several in a tuple) and the losses computed from them alone, in one
-    graph, which is kept. `J v` is the derivative by `y` of `v' J' y`, which is linear in `y`.
-    """
-
-    def __init__(self, forward: Callable[[Params, Any], Any], w: Params, batches: tuple[Any, ...]) -> None:
-        self.forward, self.w, self.batches = forward, w, batches
-        self.graphs: list[Any] = []
-
-    def __call__(self, v: Params) -> Params:
-        """`J' H_l J v`."""
-        out, count = None, 0
-        for i, batch in enumerate(self.batches):
-            if i == len(self.graphs):
-                self.graphs.append(self._graph(batch))
-            w, outputs, slopes, y, pulled, n = self.graphs[i]
-            count += n
-            pushed = _pushed(pulled, y, v, True)
-            live = [k for k, s in enumerate(slopes) if s is not None and s.requires_grad]
-            if not live:  # losses that are linear in the outputs
-                continue
-            inner = torch.autograd.grad(
-                [slopes[k] for k in live], outputs, [pushed[k] for k in live], retain_graph=True, allow_unused=True
-            )
-            kept = [(o, t) for o, t in zip(outputs, inner, strict=True) if t is not None]
-            held = torch.autograd.grad(
-                [o for o, _ in kept],
-                list(w.values()),
-                [t for _, t in kept],
-                retain_graph=True,
-                allow_unused=True,
-            )
-            found = _filled(w, held)
-            out = found if out is None else {k: x.add_(found[k]) for k, x in out.items()}
-        return {k: torch.zeros_like(x) for k, x in self.w.items()} if out is None else _over(out, count)
-
-    def _graph(self, batch: Any) -> Any:
-        w = _leaves(self.w)
-        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-            outputs, losses = self.forward(w, batch)
-            outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-            slopes = torch.autograd.grad(checked(losses).sum(), outputs, create_graph=True, allow_unused=True)
-            y, pulled = _pulled(outputs, w)
-        return w, outputs, slopes, y, pulled, losses.numel()
-
-
-def each_dot(losses: Losses, w: Params, batches: tuple[Any, ...], v: Params) -> Tensor:
-    """Inner product of every example's gradient with `v`, `[B]`: two backward passes, and no gradient of an example."""
-    found = []
-    for batch in batches:
-        leaves = _leaves(w)
-        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-            of_each = checked(losses(leaves, batch)).reshape(-1)
-            y, pulled = _pulled([of_each], leaves)
-        found.append(_pushed(pulled, y, v, False)[0].detach())
-    return torch.cat(found)
-
-
 def lacks_memory(error: BaseException) -> bool:
     """Whether `error` says that memory is exhausted."""
     words = ("out of memory", "can't allocate memory", "not enough memory")
@@ -217,27 +157,35 @@ def lacks_memory(error: BaseException) -> bool:
     return known or (isinstance(error, RuntimeError) and any(x in str(error) for x in words))
 
 
-def _pulled(outputs: list[Tensor], w: Params) -> tuple[list[Tensor], dict[str, Tensor | None]]:
-    """`y`, and `J' y` with its graph."""
-    y = [torch.zeros_like(o).requires_grad_() for o in outputs]
-    pulled = torch.autograd.grad(outputs, list(w.values()), y, create_graph=True, allow_unused=True)
-    return y, dict(zip(w, pulled, strict=True))
+def refuse_once(outputs: Iterable[Tensor | None]) -> None:
+    """NotImplementedError where a kernel on the way to `outputs` can be differentiated once only.
+
+    Autograd passes such a kernel by in silence where its inputs' gradients are asked for, and what comes out is wrong.
+    """
+    seen, ahead = set(), [x.grad_fn for x in outputs if x is not None]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::Error":
+            raise NotImplementedError(
+                "the loss passes a kernel that can be differentiated once only (once_differentiable); its second "
+                "derivative is not implemented."
+            )
+        seen.add(node)
+        ahead += [n for n, _ in node.next_functions]
 
 
-def _pushed(pulled: dict[str, Tensor | None], y: list[Tensor], v: Params, keep: bool) -> list[Tensor]:
-    """`J v`."""
-    live = {k: x for k, x in pulled.items() if x is not None and x.requires_grad}
-    found = torch.autograd.grad(list(live.values()), y, [v[k] for k in live], retain_graph=keep, allow_unused=True)
-    return [torch.zeros_like(a) if x is None else x for a, x in zip(y, found, strict=True)]
-
-
-def _leaves(w: Params) -> Params:
+def leaves(w: Params) -> Params:
+    """Copies that share memory with the weights and gather their own gradients."""
     return {k: x.detach().requires_grad_() for k, x in w.items()}
 
 
-def _over(a: Params, count: int) -> Params:
+def over(a: Params, count: int) -> Params:
+    """`a / count`, in place."""
     return {k: x.div_(count) for k, x in a.items()}
 
 
-def _filled(w: Params, grads: tuple[Tensor | None, ...]) -> Params:
+def filled(w: Params, grads: tuple[Tensor | None, ...]) -> Params:
+    """Gradients by name, without history; zero for a tensor that took no part."""
     return {k: torch.zeros_like(x) if g is None else g.detach() for (k, x), g in zip(w.items(), grads, strict=True)}

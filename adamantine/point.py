@@ -15,7 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from adamantine.derivatives import DIFFERENCE, KEPT, GaussNewton, Products, each_dot, value, value_and_grad
+from adamantine.derivatives import DIFFERENCE, KEPT, Products, value, value_and_grad
+from adamantine.jacobian import GaussNewton, each_dot
 from adamantine.per_example.ask import ask
 from adamantine.per_example.passes import GRADS, GRAM, NORMS
 from adamantine.pieces import Pieces, pieces
@@ -115,7 +116,7 @@ class Point:
         does otherwise; `memo["hvp"].by` then says how, and the field `hvp_by` asks for one way.
         """
         self.cost["hvp"] += 1
-        if "hvp" not in self.memo:
+        if "hvp" not in self.memo or self.hvp_by not in ("", self.memo["hvp"].by):
             by, first = self.hvp_by, self.notes.get(HVP_BY, "")
             self.memo["hvp"] = Products(self.task.losses, self.w, pieces(self.batch), by, first)
         products = self.memo["hvp"]

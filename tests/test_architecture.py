@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1] / "adamantine"
 LAYERS = [
     {"tree", "symmetry", "compiler", "pieces"},
     {"derivatives", "restricted", "per_example", "response"},
+    {"jacobian"},
     {"point", "kernel", "live"},
     {"part", "packed"},
     {"kernel_text", "route"},

@@ -333,6 +333,55 @@ def test_losses_without_weights_are_refused():
         Point(Fixed(), {"x": torch.ones(3)}, None).grad  # noqa: B018
 
 
+class Squared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return 2 * ctx.saved_tensors[0] * g
+
+
+def test_a_kernel_that_is_differentiated_once_is_found_inside_a_network():
+    """Autograd gives a wrong product there, and no error."""
+
+    class Deep:
+        inner = staticmethod(Squared.apply)
+
+        def outputs_and_losses(self, w, batch):
+            out = torch.tanh(self.inner(torch.tanh(batch @ w["x"])) * w["y"])
+            return out, out.square()
+
+        def losses(self, w, batch):
+            return self.outputs_and_losses(w, batch)[1]
+
+    class Plain(Deep):
+        inner = staticmethod(torch.square)
+
+    rng = stream(0, "w")
+    w = {k: torch.randn(s, generator=rng, dtype=torch.float64) for k, s in (("x", 4), ("y", 1))}
+    batch = torch.randn(5, 4, generator=rng, dtype=torch.float64)
+    p, true = Point(Deep(), w, batch), Point(Plain(), w, batch)
+    v = direction(p)
+    assert relative(p.hvp(v), true.hvp(v)) < 1e-7
+    assert p.memo["hvp"].by == DIFFERENCE
+    for ask in (p.ggn_vp, p.each_dot):
+        with pytest.raises(NotImplementedError, match="once only"):
+            ask(v)
+
+
+def test_a_way_asked_for_later_is_taken():
+    p = start(Net())
+    v = direction(p)
+    p.hvp(v)
+    later = dataclasses.replace(p, hvp_by=REBUILT)
+    assert relative(later.hvp(v), p.hvp(v)) < 1e-12
+    assert later.memo["hvp"].by == REBUILT
+
+
 def test_a_loss_that_is_linear_in_a_tensor_is_not_taken_for_a_kernel_without_derivative():
     class Linear:
         def losses(self, w, batch):

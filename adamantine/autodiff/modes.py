@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp
+from torch.func import grad, jacrev, jvp
 
 from adamantine.derivatives import DIFFERENCE
 from adamantine.per_example.fallback import by_vmap
@@ -130,6 +130,7 @@ MODES = (
     ),
     Mode("g_i, vmap(grad)", SINGLE, _vmapped, each, True, False),
     Mode("H v, jvp(grad)", ("hvp",), lambda p, v: _along(grad(_mean(p)), v)(p.w), partial(reverse, order=2)),
+    Mode("H v, jvp(jacrev)", ("hvp",), lambda p, v: _along(jacrev(_mean(p)), v)(p.w), partial(reverse, order=2)),
     Mode("H v, grad(jvp)", ("hvp",), lambda p, v: grad(_along(_mean(p), v))(p.w), partial(reverse, order=2)),
     Mode(
         "v'H v, jvp(jvp)",
