@@ -177,7 +177,7 @@ def test_signal_to_noise_by_tensor(how):
     for k, square, variance in (("", 5.0, 13.0), ("/a", 1.0, 4.0), ("/b", 4.0, 9.0)):
         here = x[f"signal_to_noise{k}"]
         assert float(here.median()) == pytest.approx(256 * square / variance, rel=0.1)
-        bound = float(x[f"signal_to_noise{k}_error"].median() / (here.quantile(0.84) - here.quantile(0.16)) * 2)
+        bound = float(x[f"signal_to_noise_error{k}"].median() / (here.quantile(0.84) - here.quantile(0.16)) * 2)
         assert 0.9 < bound < 4, (k, bound)
 
 

@@ -36,7 +36,7 @@ def rows():
     for t in (0, 2, 4):
         found += [Row(t, "loss", 3.0 / (t + 1)), Row(t, "accuracy", t / 10)]
         found += [Row(t, "sharpness", 2.0 + t), Row(t, "sharpness_error", 0.25)]
-        found += [Row(t, "eigenvalue/2", 1.0), Row(t, "eigenvalue/2_error", 0.125)]
+        found += [Row(t, "eigenvalue/2", 1.0), Row(t, "eigenvalue_error/2", 0.125)]
         found += [Row(t, "preconditioned_sharpness", 30.0), Row(t, "stability_threshold", 38.0), Row(t, "edge", 0.8)]
         found += [Row(t, f"ratio/{k}", 10.0 ** (i - t)) for i, k in enumerate(reversed(TENSORS)) if (t, i) != (2, 0)]
         found += [Row(t, "cosine", -0.5), Row(t, "cosine_null", 0.1)]

@@ -52,7 +52,7 @@ class SignalToNoise:
         whole, tensors = _ratios(s.whole()), _ratios(s)
         out = {"signal_to_noise": whole[0][0], "signal_to_noise_error": whole[0][1]}
         for k, (value, error) in zip(s.names, tensors, strict=True):
-            out |= {f"signal_to_noise/{k}": value, f"signal_to_noise/{k}_error": error}
+            out |= {f"signal_to_noise/{k}": value, f"signal_to_noise_error/{k}": error}
         return out
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:

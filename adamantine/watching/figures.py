@@ -40,8 +40,6 @@ def gathered(rows: Iterable[Row]) -> dict[str, Named]:
         error = False
         if base.endswith("_error") and base.removesuffix("_error") in names:
             base, error = base.removesuffix("_error"), True
-        elif sub.endswith("_error") and f"{base}/{sub.removesuffix('_error')}" in names:
-            sub, error = sub.removesuffix("_error"), True
         one = found.setdefault(base, Named(base))
         one = one.at(sub) if sub else one
         (one.errors if error else one.values)[row.step] = row.value
