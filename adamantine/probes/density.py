@@ -21,8 +21,8 @@ class GradientDensity:
 
     With `fresh`, `fresh_gradient_density` is what the signs of one batch find of the gradient `G` of the whole loss,
     `<G, E sign(g)>^2 / (d |G|^2)`: the density of `G` where noise changes no sign, and otherwise less, towards zero.
-    From `batches` independent batches, the gradient of one with the signs of another, and the bias and standard error
-    of the ratio by the jackknife, the bias removed. NaN where the batches do not tell `G` from zero. Raises
+    From `batches` independent batches, the gradient of one with the signs of another, with the jackknife's standard
+    error; the bias of the ratio is below a fifth of it. NaN where the batches do not tell `G` from zero. Raises
     ValueError, with `fresh`, where the task draws no further batches.
     """
 
@@ -91,8 +91,7 @@ def _jackknife(signs: Tensor, squares: Tensor) -> tuple[float, float]:
     n = len(signs)
     whole = _ratio(signs, squares)
     without = torch.stack([_ratio(signs[k][:, k], squares[k][:, k]) for k in ~torch.eye(n, dtype=torch.bool)])
-    value = n * whole - (n - 1) * without.mean()
-    return float(value), float((n - 1) * without.var(correction=0)) ** 0.5
+    return float(whole), float((n - 1) * without.var(correction=0)) ** 0.5
 
 
 def _ratio(signs: Tensor, squares: Tensor) -> Tensor:

