@@ -443,7 +443,7 @@ def loop(name: str, steps: int, probes=None, every: int = 16, budget: float | No
 
 
 def watched(name: str, rounds: int) -> None:
-    steps = {"mlp": 512, "cnn": 64, "gpt": 64}[name]
+    steps = {"mlp": 2048, "cnn": 192, "gpt": 192}[name]
     contestants = {
         "bare loop": loop(name, steps),
         "norms every step": loop(name, steps, presets.NORMS, 1),

@@ -3,21 +3,41 @@
 from adamantine.probes.adaptive_sharpness import AdaptiveSharpness
 from adamantine.probes.density import GradientDensity
 from adamantine.probes.directional import DirectionalSharpness
+from adamantine.probes.gradient_coherence import GradientCoherence
 from adamantine.probes.loss_along_update import LossAlongUpdate
+from adamantine.probes.moment_spread import MomentSpread
+from adamantine.probes.momentum_cosine import MomentumCosine
+from adamantine.probes.noise_scale import NoiseScale
+from adamantine.probes.orthogonality import UpdateOrthogonality
 from adamantine.probes.preconditioned_sharpness import PreconditionedSharpness
 from adamantine.probes.sharpness import Sharpness
+from adamantine.probes.signal_to_noise import SignalToNoise
 from adamantine.probes.spectrum import Spectrum
 from adamantine.probes.trace import Trace
 from adamantine.probes.update_ratio import UpdateRatio
 
 # A fiftieth of the time, every 16 steps: no gradient is taken.
 NORMS = {UpdateRatio(): 2}
-# An eighth of it: what looks at curvature shares a graph where it is due at the same steps.
-DEFAULT = {**NORMS, GradientDensity(): 8, Sharpness(products=4): 8, DirectionalSharpness(): 8}
+# An eighth of it: what looks at gradients shares one pass, and what looks at curvature a graph, where due at one step.
+DEFAULT = {
+    **NORMS,
+    NoiseScale(): 4,
+    SignalToNoise(): 4,
+    MomentumCosine(): 4,
+    GradientDensity(): 4,
+    Sharpness(products=4): 8,
+    DirectionalSharpness(): 8,
+}
 # All that needs no data of its own, whatever it takes: for a budget.
 FULL = {
     **NORMS,
+    NoiseScale(jackknife=True): 1,
+    SignalToNoise(): 1,
+    MomentumCosine(): 1,
     GradientDensity(): 1,
+    GradientCoherence(): 1,
+    MomentSpread(): 2,
+    UpdateOrthogonality(): 8,
     DirectionalSharpness(): 1,
     LossAlongUpdate(): 1,
     Sharpness(): 2,
