@@ -56,7 +56,8 @@ class Products:
     it; "graph rebuilt" for every product, where memory does not hold it; "central difference" of two gradients, where
     a kernel has no second derivative, or not even one graph fits. Where `by` is empty, they are tried in this order,
     from `first` on; it then says what is used. The difference is `(g(w + e v) - g(w - e v)) / 2e` with
-    `e = c (1 + |w|) / |v|` and `c` the cube root of the precision: a few parts in 10,000 in float32.
+    `e = c (1 + |w|) / |v|` and `c` the cube root of the precision: a few parts in 10,000 in float32, where the
+    loss is smooth. Through ReLU and maxima it counts the kinks that it crosses, which the Hessian does not.
     """
 
     def __init__(self, losses: Losses, w: Params, batches: tuple[Any, ...], by: str = "", first: str = "") -> None:
