@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from adamantine.derivatives import Losses, checked, filled, leaves, over, refuse_once
@@ -15,7 +16,11 @@ class GaussNewton:
     """Products with `J' H_l J`: `J` the derivative of the outputs by the weights, `H_l` of the losses by the outputs.
 
     `forward(w, batch)` gives outputs (a tensor, or several in a tuple) and the losses computed from them alone, in one
-    graph, which is kept. `J v` is the derivative by `y` of `v' J' y`, which is linear in `y`.
+    graph, which is kept. `J v` is the derivative by `y` of `v' J' y`, which is linear in `y`. Outputs that the losses
+    are not computed from, such as features on the way to logits, are left aside.
+
+    A product raises ValueError where the losses depend on the weights otherwise than through the outputs, or the
+    outputs that they are computed from depend on one another.
     """
 
     def __init__(self, forward: Callable[[Params, Any], Any], w: Params, batches: tuple[Any, ...]) -> None:
@@ -53,8 +58,8 @@ class GaussNewton:
         w = leaves(self.w)
         with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
             outputs, losses = self.forward(w, batch)
-            outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-            slopes = torch.autograd.grad(checked(losses).sum(), outputs, create_graph=True, allow_unused=True)
+            outputs = _met([outputs] if isinstance(outputs, Tensor) else list(outputs), checked(losses), w)
+            slopes = torch.autograd.grad(losses.sum(), outputs, create_graph=True, allow_unused=True)
             y, pulled = _pulled(outputs, w)
         refuse_once([*slopes, *pulled.values()])
         return w, outputs, slopes, y, pulled, losses.numel()
@@ -71,6 +76,42 @@ def each_dot(losses: Losses, w: Params, batches: tuple[Any, ...], v: Params) -> 
         refuse_once(pulled.values())
         found.append(_pushed(pulled, y, v, False)[0].detach())
     return torch.cat(found)
+
+
+def _met(outputs: list[Tensor], losses: Tensor, w: Params) -> list[Tensor]:
+    """The outputs that losses are computed from, each once: slopes in others would be counted along two ways."""
+    by_edge = {_edge(x): x for x in outputs if x.requires_grad}
+    met = _behind([_edge(losses)] if losses.requires_grad else [], set(by_edge))
+    used = {edge: x for edge, x in by_edge.items() if edge in met}
+    if not used or any(_edge(x) in met - set(used) for x in w.values()):
+        raise ValueError(
+            "the losses depend on the weights otherwise than through the outputs, which the Gauss-Newton matrix would "
+            "leave out; compute them from nothing but the outputs."
+        )
+    if _behind([before for node, _ in used for before in node.next_functions], set()) & set(used):
+        raise ValueError(
+            "outputs that the losses are computed from depend on one another, so that the Gauss-Newton matrix is not "
+            "defined by them; compute the losses from outputs of which none is made from another."
+        )
+    return list(used.values())
+
+
+def _edge(x: Tensor) -> tuple[Any, int]:
+    """Where `x` stands in the graph."""
+    edge = get_gradient_edge(x)
+    return edge.node, edge.output_nr
+
+
+def _behind(ahead: list[tuple[Any, int]], last: set[tuple[Any, int]]) -> set[tuple[Any, int]]:
+    """What is met on the way back from `ahead`, not going on behind `last`."""
+    met, ahead = set(), list(ahead)
+    while ahead:
+        edge = ahead.pop()
+        if edge[0] is None or edge in met:
+            continue
+        met.add(edge)
+        ahead += [] if edge in last else edge[0].next_functions
+    return met
 
 
 def _pulled(outputs: list[Tensor], w: Params) -> tuple[list[Tensor], dict[str, Tensor | None]]:

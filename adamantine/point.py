@@ -129,7 +129,7 @@ class Point:
     def ggn_vp(self, v: Params) -> Params:
         """Product with the generalized Gauss-Newton matrix `J' H_l J`, `J` of the outputs, `H_l` of the loss in them.
 
-        Raises ValueError where the task has no `outputs_and_losses`.
+        Raises ValueError where the task has no `outputs_and_losses`, or the losses are not computed from outputs alone.
         """
         if "ggn" not in self.memo:
             forward = getattr(self.task, "outputs_and_losses", None)

@@ -21,6 +21,7 @@ from adamantine.tasks.language import Language
 from adamantine.tasks.linear import DeepLinear
 from adamantine.tasks.logistic import HeavyTailedLogistic
 from adamantine.tasks.module import ModuleTask
+from adamantine.tasks.scalar import TwoLayerScalar
 
 SMALL = Decoder(vocab=256, width=8, heads=2, depth=1, context=6)
 
@@ -201,7 +202,14 @@ def test_gauss_newton_is_the_hessian_where_outputs_are_linear():
 
 @pytest.mark.parametrize(
     "task",
-    [Language(model=SMALL, batch=3, limit=20_000), Images(), Generation(), DeepLinear(), HeavyTailedLogistic(groups=2)],
+    [
+        Language(model=SMALL, batch=3, limit=20_000),
+        Images(),
+        Generation(),
+        DeepLinear(),
+        HeavyTailedLogistic(groups=2),
+        TwoLayerScalar(),
+    ],
     ids=lambda t: type(t).__name__,
 )
 def test_tasks_tell_their_outputs(task):
@@ -395,14 +403,97 @@ def test_a_loss_that_is_linear_in_a_tensor_is_not_taken_for_a_kernel_without_der
     assert not found["y"].any()
 
 
+def test_a_loss_that_is_no_number_gives_no_numbers():
+    p = start(Net())
+    v = direction(p)
+    for by in (KEPT, REBUILT, DIFFERENCE):
+        lost = dataclasses.replace(p, w={**p.w, "up": p.w["up"] * torch.nan}, memo={}, hvp_by=by)
+        assert lost.loss.isnan()
+        assert lost.hvp(v)["up"].isnan().all()
+        assert lost.memo["hvp"].by == by
+    for found in (lost.ggn_vp(v)["up"], lost.each_dot(v), lost.each_grad()["up"]):
+        assert found.isnan().all()
+
+
 def entropy(run, batch):
     return F.cross_entropy(run(batch[0]), batch[1], reduction="none")
+
+
+class Says(nn.Module):
+    """A module that gives what `says` makes of its logits and its features."""
+
+    def __init__(self, says=lambda logits, features: logits):
+        super().__init__()
+        self.below, self.above, self.says = nn.Linear(4, 6), nn.Linear(6, 3), says
+
+    def forward(self, x):
+        features = torch.tanh(self.below(x))
+        return self.says(self.above(features), features)
+
+
+def said(says, loss):
+    torch.manual_seed(0)
+    return start(ModuleTask(Says(says).double(), loss, labelled))
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    ("says", "take"),
+    [
+        (lambda a, b: a, lambda out: out),
+        (lambda a, b: (a, b), lambda out: out[0]),
+        (lambda a, b: {"again": a, "logits": a}, lambda out: out["logits"]),
+        (Output, lambda out: out.logits),
+        (lambda a, b: a.split([1, 2], 1), lambda out: torch.cat(out, 1)),
+    ],
+    ids=["logits", "logits and features", "logits twice", "an object with logits", "logits in two parts"],
+)
+def test_gauss_newton_of_a_module_is_that_of_its_logits(says, take):
+    p = said(says, lambda run, batch: entropy(lambda x: take(run(x)), batch))
+    x, labels = p.batch["batch"]
+
+    def logits(flat):
+        w = tree.like(flat, p.w)
+        h = torch.tanh(F.linear(x, w["below.weight"], w["below.bias"]))
+        return F.linear(h, w["above.weight"], w["above.bias"])
+
+    j = torch.autograd.functional.jacobian(logits, tree.flat(p.w))
+    q = logits(tree.flat(p.w)).softmax(1)
+    inner = torch.diag_embed(q) - q[:, :, None] * q[:, None, :]
+    exact = torch.einsum("bcd,bce,bef->df", j, inner, j) / len(labels)
+    found = dense(p.ggn_vp, p.w)
+    assert float((found - exact).norm() / exact.norm()) < 1e-12
+
+
+def penalized(run, batch):
+    out = run(batch[0])
+    return entropy(lambda x: out[0], batch) + out[1].square().sum(1)
+
+
+def test_outputs_that_do_not_say_all_are_refused():
+    v = direction(said(lambda a, b: a, entropy))
+    with pytest.raises(ValueError, match="depend on one another"):
+        said(lambda a, b: (a, b), penalized).ggn_vp(v)
+    hidden = []
+    p = said(lambda a, b: (hidden.append(b), a)[1], lambda run, batch: entropy(run, batch) + hidden.pop().sum(1))
+    with pytest.raises(ValueError, match="otherwise than through the outputs"):
+        p.ggn_vp(v)
+    p = said(lambda a, b: Output(a.clone(), a), lambda run, batch: entropy(lambda x: run(x).hidden, batch))
+    with pytest.raises(ValueError, match="otherwise than through the outputs"):
+        p.ggn_vp(v)
 
 
 def labelled(rng):
     return lambda: (torch.randn(10, 4, generator=rng, dtype=torch.float64), torch.randint(3, (10,), generator=rng))
 
 
+# Forward mode compiles its rules by `torch.jit`.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_products_are_those_of_curvlinops_over_batches_of_different_sizes():
     curvlinops = pytest.importorskip("curvlinops", reason="curvlinops-for-pytorch is not installed")
     torch.manual_seed(0)
@@ -416,3 +507,13 @@ def test_products_are_those_of_curvlinops_over_batches_of_different_sizes():
     for kind, ours in (("HessianLinearOperator", q.hvp), ("GGNLinearOperator", q.ggn_vp)):
         theirs = getattr(curvlinops, kind)(module, nn.CrossEntropyLoss(), [*module.parameters()], ragged)
         assert torch.allclose(tree.flat(ours(v)), theirs @ tree.flat(v), rtol=1e-9, atol=1e-12), kind
+
+
+def test_products_are_those_of_hessian_eigenthings():
+    theirs = pytest.importorskip("hessian_eigenthings", reason="hessian-eigenthings is not installed")
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 3)).double()
+    p = start(ModuleTask(module, entropy, labelled))
+    operator = theirs.HessianOperator(module, [p.batch["batch"]], theirs.supervised_loss(nn.CrossEntropyLoss()))
+    v = direction(p)
+    assert torch.allclose(tree.flat(p.hvp(v)), operator.matvec(tree.flat(v)), rtol=1e-9, atol=1e-12)
