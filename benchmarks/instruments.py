@@ -9,7 +9,8 @@ noise      a training step that also measures noise statistics, over the bare st
 watch      a training loop that is watched, over the bare loop
 
 Every round runs every contestant once, in a new order; figures are medians over rounds of the ratio within the round,
-with quartiles. Packages that are not installed are left out. Run it on a quiet machine.
+with quartiles. Packages that are not installed are left out. Run it on a quiet machine; by default on one thread, since
+two threads on small networks tell more of the scheduler than of the work (`--threads`).
 """
 
 import argparse
@@ -386,6 +387,11 @@ def noise(name: str, rounds: int) -> None:
     x, y = batch
     optimizer = torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9)
 
+    task, held = (q := point(model, batch)).task, q.batch
+
+    def here():
+        return Point(task, {k: w.detach() for k, w in model.named_parameters()}, held)
+
     def step():
         optimizer.zero_grad()
         criterion(model(x), y).backward()
@@ -394,7 +400,7 @@ def noise(name: str, rounds: int) -> None:
     def with_probes(*probes):
         def measured():
             step()
-            q = point(model, batch)
+            q = here()
             for probe in probes:
                 probe(q)
 
@@ -402,7 +408,7 @@ def noise(name: str, rounds: int) -> None:
 
     # A tracked step computes its gradient by the measurement, whose backward pass gives both.
     def instead():
-        q = point(model, batch)
+        q = here()
         for probe in (NoiseScale(), SignalToNoise()):
             probe(q)
         for k, w in model.named_parameters():
@@ -474,7 +480,7 @@ def main():
     command.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     command.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     command.add_argument("--rounds", type=int, default=15)
-    command.add_argument("--threads", type=int, default=torch.get_num_threads())
+    command.add_argument("--threads", type=int, default=1)
     given = command.parse_args()
     torch.set_num_threads(given.threads)
     warnings.simplefilter("ignore")

@@ -392,3 +392,28 @@ def test_watching_makes_no_warnings(tmp_path):
         stepped(model, optimizer, fixed(2), watch)
         watch.close(page=False)
     assert [str(w.message) for w in caught] == []
+
+
+class Once(torch.autograd.Function):
+    """A kernel that can be differentiated once."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return 2 * ctx.saved_tensors[0] * g
+
+
+def test_products_by_differences_are_told(tmp_path):
+    def loss(model, batch):
+        return Once.apply(model(batch[0])).mean(1)
+
+    model, optimizer, watch = watching(tmp_path, loss, probes=(Sharpness(products=3),))
+    stepped(model, optimizer, fixed(2), watch, loss)
+    assert [x for x in watch.notes if "differences of gradients, since step 0" in x] == list(watch.notes)
+    assert all(x > 0 for x in watch.result.series("sharpness")[1])
+    watch.close(page=False)

@@ -22,8 +22,8 @@ class UpdateRatio:
     of zero have neither: NaN. Raises ValueError where the point knows no update.
 
     Where a tensor's scale does not change the loss and the decay `lambda` is that of `w <- (1 - rate lambda) w`, the
-    angle settles: at `sqrt(2 rate lambda)` for plain gradient descent; at that over `sqrt(1 + beta)` for momentum; at
-    `sqrt(2 rate lambda (1 - beta1) / (1 + beta1))` for AdamW.
+    angle settles: at `sqrt(2 rate lambda)` for gradient descent; at that times `sqrt((1 - beta) / (1 + beta))` for
+    momentum and for AdamW; at that over `sqrt(1 + beta)` for momentum where the decay is added to the gradient.
     """
 
     units: ClassVar[dict[str, str]] = {

@@ -121,9 +121,13 @@ class ModuleTask:
             said.append(getattr(out, "logits", out))
             return out
 
-        with torch.random.fork_rng(devices=[]):
+        device = next(iter(w.values())).device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             if not torch._C._functorch.is_batchedtensor(batch["seed"]):  # pyright: ignore[reportAttributeAccessIssue]
-                torch.manual_seed(int(batch["seed"][0]))
+                # Not torch.manual_seed, which formats a traceback for every device that is not there: a millisecond.
+                torch.default_generator.manual_seed(int(batch["seed"][0]))
+                if device.type == "cuda":
+                    torch.cuda.manual_seed(int(batch["seed"][0]))
             out = self.loss(run, batch["batch"])
         if not isinstance(out, Tensor) or out.ndim != 1:
             shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__

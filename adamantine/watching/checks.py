@@ -1,7 +1,7 @@
-"""What can be found out about the user's loss at the first measurement."""
+"""What can be found out about the user's loss: at the first measurement, and at every one."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from adamantine import tree
+from adamantine.derivatives import DIFFERENCE
 from adamantine.pieces import pieces
-from adamantine.point import Point
+from adamantine.point import HVP_BY, Point
 from adamantine.watching.task import WatchedTask
 
 ALIKE, ROUNDING, STRANGE = 1e-3, 1e-6, 0.95
@@ -45,6 +46,21 @@ def examined(p: Point, task: WatchedTask, grads: dict[str, Tensor | None]) -> It
             f"The gradient of the loss given to watch, on the batch given to it, has a cosine of {cosine:.2f} with the "
             "one that the optimizer stepped on; is it the same loss and batch, and is watch.step called once the "
             "optimizer has stepped?"
+        )
+
+
+def remarks(p: Point, rows: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """What is to be said of this measurement, each with how it begins: it is said once."""
+    if not math.isfinite(value := rows.get("loss", 0.0)):
+        yield f"The loss was {value} at step {p.step}.", "The loss was"
+    if p.notes.get(HVP_BY) == DIFFERENCE:
+        once = "Hessian products are differences of gradients"
+        yield (
+            (
+                f"{once}, since step {p.step}: a kernel of the model has no second derivative, or memory holds none. "
+                "Through ReLU and maxima they count kinks, which the Hessian does not."
+            ),
+            once,
         )
 
 

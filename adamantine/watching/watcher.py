@@ -15,7 +15,7 @@ from adamantine import tree
 from adamantine.pieces import Pieces
 from adamantine.point import Point
 from adamantine.result import Result
-from adamantine.watching.checks import examined
+from adamantine.watching.checks import examined, remarks
 from adamantine.watching.draws import draws
 from adamantine.watching.loss import understood
 from adamantine.watching.measuring import Measuring, reason
@@ -208,8 +208,8 @@ class Watch:
         # A forward pass more, where no probe has made one, would cost more than all norms.
         wanted = self._measurements % LOSS_EVERY == 0 and self._task.refusal is None
         rows = self._measuring.all(self._due, p, seconds, wanted)
-        if not math.isfinite(value := rows.get("loss", 0.0)):
-            self._record.note(f"The loss was {value} at step {self._step}.", "The loss was")
+        for sentence, once in remarks(p, rows):
+            self._record.note(sentence, once)
         return rows
 
     def facts(self) -> dict[str, Any]:
