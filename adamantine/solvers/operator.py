@@ -1,5 +1,6 @@
 """A symmetric matrix that is known by its products only."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -43,9 +44,16 @@ def hessian(p: Point, around: Callable[[Params], Params] | None = None) -> Opera
             return tree.flat(p.hvp(x))
         return tree.flat(around(p.hvp(around(x))))
 
-    return Operator(product, tree.size(p.w), tree.flat(p.w)[:0])
+    return Operator(product, tree.size(p.w), _like(p.w))
 
 
 def gauss_newton(p: Point) -> Operator:
     """The generalized Gauss-Newton matrix at `p`, on flat vectors."""
-    return Operator(lambda v: tree.flat(p.ggn_vp(tree.like(v, p.w))), tree.size(p.w), tree.flat(p.w)[:0])
+    return Operator(lambda v: tree.flat(p.ggn_vp(tree.like(v, p.w))), tree.size(p.w), _like(p.w))
+
+
+def _like(w: Params) -> Tensor:
+    """No numbers, of the type that all weights have in common and on their device."""
+    kinds = {x.dtype for x in w.values()}
+    dtype = functools.reduce(torch.promote_types, kinds)
+    return next(iter(w.values())).new_empty(0, dtype=dtype)

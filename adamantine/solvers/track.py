@@ -97,7 +97,7 @@ def track(
     used = a.count
     if before is None or not 0 < float(before.norm()) < math.inf:
         return _cold(a, rng, k, sign, most)
-    guard, space = before[k : k + 1].sum(0), _Space(a, sign, min(2 * k + 1, a.size))
+    guard, space = before[k : k + 1].sum(0), _Space(a, sign, min(2 * k + 4, most, a.size))
     space.add(before[:k])
     while True:
         vectors, rest = space.ritz(k + 1)

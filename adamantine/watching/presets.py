@@ -25,8 +25,8 @@ DEFAULT = {
     SignalToNoise(): 4,
     MomentumCosine(): 4,
     GradientDensity(): 4,
-    Sharpness(products=4): 8,
-    DirectionalSharpness(): 8,
+    Sharpness(products=4): 12,
+    DirectionalSharpness(): 12,
 }
 # All that needs no data of its own, whatever it takes: for a budget.
 FULL = {
