@@ -4,6 +4,7 @@ By `vmap` over the gradient of a batch of one where the task allows it. Where it
 by its data, by one backward pass an example through the graph of all losses, which keeps every mask.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,8 @@ def by_vmap(losses: Losses, w: Params, names: list[str], batch: Any, examples: i
     many = min(examples, max(1, AT_ONCE // max(1, size(free))))
     try:
         # The fused attention kernels have no rule for vmap.
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that an operation has no batching rule: this is the fallback
             found = torch.func.vmap(one, chunk_size=many)(batch)
     except Exception:
         return None
