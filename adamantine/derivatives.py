@@ -38,12 +38,14 @@ def value_and_grad(losses: Losses, w: Params, batches: tuple[Any, ...]) -> tuple
     for batch in batches:
         with torch.enable_grad():  # an optimizer's step is often taken where gradients are off
             of_each = checked(losses(w, batch))
-            here = of_each.sum()
+            # Of one batch the mean itself, so that the gradient is to the last bit what `loss.mean().backward()` gives.
+            here = of_each.sum() if len(batches) > 1 else of_each.mean()
         if not here.requires_grad:
             raise ValueError("the task's losses do not depend on the weights, so that there is nothing to train.")
         found = filled(w, torch.autograd.grad(here, list(w.values()), allow_unused=True))
         grads = found if grads is None else {k: x.add_(found[k]) for k, x in grads.items()}
-        total, count = here.detach() + (0 if total is None else total), count + of_each.numel()
+        total = here.detach() + (0 if total is None else total)
+        count += of_each.numel() if len(batches) > 1 else 1
     assert total is not None
     assert grads is not None
     return total / count, {k: x.div_(count) for k, x in grads.items()}

@@ -517,3 +517,10 @@ def test_products_are_those_of_hessian_eigenthings():
     operator = theirs.HessianOperator(module, [p.batch["batch"]], theirs.supervised_loss(nn.CrossEntropyLoss()))
     v = direction(p)
     assert torch.allclose(tree.flat(p.hvp(v)), operator.matvec(tree.flat(v)), rtol=1e-9, atol=1e-12)
+
+
+def test_the_gradient_of_one_batch_is_to_the_last_bit_that_of_the_mean():
+    p = start(Net())
+    w = {k: x.clone().requires_grad_() for k, x in p.w.items()}
+    p.task.losses(w, p.batch).mean().backward()
+    assert all(torch.equal(p.grad[k], torch.zeros_like(x) if x.grad is None else x.grad) for k, x in w.items())
