@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from adamantine.tree import Params, norm
+from adamantine.tree import Params, add, norm
 
 KEPT, REBUILT, DIFFERENCE = "graph kept", "graph rebuilt", "central difference"
 Losses = Callable[[Params, Any], Tensor]
@@ -34,7 +34,7 @@ def value(losses: Losses, w: Params, batches: tuple[Any, ...]) -> Tensor:
 def value_and_grad(losses: Losses, w: Params, batches: tuple[Any, ...]) -> tuple[Tensor, Params]:
     """Mean loss over all examples of all batches, and its gradient; zero for a tensor that took no part."""
     w = leaves(w)
-    total, count, grads = None, 0, None
+    total, count, grads = None, 0, {}
     for batch in batches:
         with torch.enable_grad():  # an optimizer's step is often taken where gradients are off
             of_each = checked(losses(w, batch))
@@ -43,12 +43,11 @@ def value_and_grad(losses: Losses, w: Params, batches: tuple[Any, ...]) -> tuple
         if not here.requires_grad:
             raise ValueError("the task's losses do not depend on the weights, so that there is nothing to train.")
         found = filled(w, torch.autograd.grad(here, list(w.values()), allow_unused=True))
-        grads = found if grads is None else {k: x.add_(found[k]) for k, x in grads.items()}
+        grads = added(grads, found)
         total = here.detach() + (0 if total is None else total)
         count += of_each.numel() if len(batches) > 1 else 1
     assert total is not None
-    assert grads is not None
-    return total / count, {k: x.div_(count) for k, x in grads.items()}
+    return total / count, over(grads, count)
 
 
 class Products:
@@ -93,7 +92,7 @@ class Products:
         return DIFFERENCE if any(x in text for x in lacking) else None
 
     def _double_backward(self, v: Params) -> Params:
-        out, count = None, 0
+        out, count = {}, 0
         for i, batch in enumerate(self.batches):
             if self.by == REBUILT:
                 w, grads, n = self._graph(batch)
@@ -110,10 +109,9 @@ class Products:
                     retain_graph=self.by == KEPT,
                     allow_unused=True,
                 )
-                found = filled(w, held)
-                out = found if out is None else {k: x.add_(found[k]) for k, x in out.items()}
+                out = added(out, filled(w, held))
             count += n
-        return {k: torch.zeros_like(x) for k, x in self.w.items()} if out is None else over(out, count)
+        return over(out, count) if out else {k: torch.zeros_like(x) for k, x in self.w.items()}
 
     def _graph(self, batch: Any) -> tuple[Params, dict[str, Tensor | None], int]:
         w = leaves(self.w)
@@ -135,30 +133,31 @@ class Products:
         """
         rng = torch.Generator().manual_seed(0)
         v = {k: torch.randn(x.shape, generator=rng).to(x) for k, x in self.w.items()}
-        ends = [value_and_grad(self.losses, there, (batch,))[1] for _, there in self._sides(v)]
-        changed = {k: ends[0][k] - ends[1][k] for k in names}
-        precision = max(torch.finfo(x.dtype).eps for x in self.w.values())
-        return float(norm(changed)) > 100 * precision * float(norm({k: ends[0][k] for k in names}))
+        _, ahead, behind = self._ends(v, (batch,))
+        changed = {k: ahead[k] - behind[k] for k in names}
+        return float(norm(changed)) > 100 * self._precision() * float(norm({k: ahead[k] for k in names}))
 
     def _difference(self, v: Params) -> Params:
         if not float(norm(v)):
             return {k: torch.zeros_like(x) for k, x in v.items()}
-        sides = self._sides(v)
-        ends = [value_and_grad(self.losses, there, self.batches)[1] for _, there in sides]
-        return {k: (x - ends[1][k]) / (2 * sides[0][0]) for k, x in ends[0].items()}
+        e, ahead, behind = self._ends(v, self.batches)
+        return {k: (x - behind[k]) / (2 * e) for k, x in ahead.items()}
 
-    def _sides(self, v: Params) -> list[tuple[float, Params]]:
-        """`e` and `w + e v`, then the same for `-e`."""
-        c = max(torch.finfo(x.dtype).eps for x in self.w.values()) ** (1 / 3)
-        e = c * (1 + float(norm(self.w))) / float(norm(v))
-        return [(side, {k: x + side * v[k] for k, x in self.w.items()}) for side in (e, -e)]
+    def _ends(self, v: Params, batches: tuple[Any, ...]) -> tuple[float, Params, Params]:
+        """`e`, and the gradients at `w + e v` and `w - e v`."""
+        e = self._precision() ** (1 / 3) * (1 + float(norm(self.w))) / float(norm(v))
+        ahead, behind = (value_and_grad(self.losses, add(self.w, v, side), batches)[1] for side in (e, -e))
+        return e, ahead, behind
+
+    def _precision(self) -> float:
+        return max(torch.finfo(x.dtype).eps for x in self.w.values())
 
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether `error` says that memory is exhausted."""
     words = ("out of memory", "can't allocate memory", "not enough memory")
     known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return known or (isinstance(error, RuntimeError) and any(x in str(error) for x in words))
+    return known or (isinstance(error, RuntimeError) and any(x in str(error).lower() for x in words))
 
 
 def refuse_once(outputs: Iterable[Tensor | None]) -> None:
@@ -185,9 +184,14 @@ def leaves(w: Params) -> Params:
     return {k: x.detach().requires_grad_() for k, x in w.items()}
 
 
+def added(total: Params, x: Params) -> Params:
+    """`total + x`; `x` itself where there is no total yet."""
+    return add(total, x) if total else x
+
+
 def over(a: Params, count: int) -> Params:
-    """`a / count`, in place."""
-    return {k: x.div_(count) for k, x in a.items()}
+    """`a / count`; not in place, for what autograd gives may be one tensor for two, or the direction itself."""
+    return a if count == 1 else {k: x / count for k, x in a.items()}
 
 
 def filled(w: Params, grads: tuple[Tensor | None, ...]) -> Params:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from adamantine.derivatives import Losses, checked, filled, leaves, over, refuse_once
+from adamantine.derivatives import Losses, added, checked, filled, leaves, over, refuse_once
 from adamantine.tree import Params
 
 
@@ -29,7 +29,7 @@ class GaussNewton:
 
     def __call__(self, v: Params) -> Params:
         """`J' H_l J v`."""
-        out, count = None, 0
+        out, count = {}, 0
         for i, batch in enumerate(self.batches):
             if i == len(self.graphs):
                 self.graphs.append(self._graph(batch))
@@ -50,9 +50,8 @@ class GaussNewton:
                 retain_graph=True,
                 allow_unused=True,
             )
-            found = filled(w, held)
-            out = found if out is None else {k: x.add_(found[k]) for k, x in out.items()}
-        return {k: torch.zeros_like(x) for k, x in self.w.items()} if out is None else over(out, count)
+            out = added(out, filled(w, held))
+        return over(out, count) if out else {k: torch.zeros_like(x) for k, x in self.w.items()}
 
     def _graph(self, batch: Any) -> Any:
         w = leaves(self.w)

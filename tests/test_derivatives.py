@@ -524,3 +524,24 @@ def test_the_gradient_of_one_batch_is_to_the_last_bit_that_of_the_mean():
     w = {k: x.clone().requires_grad_() for k, x in p.w.items()}
     p.task.losses(w, p.batch).mean().backward()
     assert all(torch.equal(p.grad[k], torch.zeros_like(x) if x.grad is None else x.grad) for k, x in w.items())
+
+
+class Summed:
+    """Half the squared distance of `a + b`: autograd may give both tensors one gradient, in one memory."""
+
+    def outputs_and_losses(self, w, batch):
+        out = w["a"] + w["b"] - batch
+        return out, out.square().sum(1) / 2
+
+    def losses(self, w, batch):
+        return self.outputs_and_losses(w, batch)[1]
+
+
+@pytest.mark.parametrize("sizes", [(4,), (3, 1)])
+def test_tensors_that_enter_as_a_sum_do_not_share_their_products(sizes):
+    w = {k: torch.ones(3, dtype=torch.float64) for k in "ab"}
+    p = Point(Summed(), w, Pieces(tuple(torch.zeros(n, 3) for n in sizes)))
+    v = {"a": torch.ones(3, dtype=torch.float64), "b": torch.zeros(3, dtype=torch.float64)}
+    for found, true in ((p.grad, 2.0), (p.hvp(v), 1.0), (p.ggn_vp(v), 1.0), (p.hvp(v), 1.0)):
+        assert all(torch.equal(x, torch.full_like(x, true)) for x in found.values())
+    assert (float(v["a"].sum()), float(v["b"].sum())) == (3.0, 0.0), "the direction is not changed"
