@@ -37,18 +37,8 @@ class Flat(Function):
         return 2 * ctx.saved_tensors[0].detach() * g
 
 
-class Doubled(Function):
+class Doubled(Flat):
     """`x^2`, whose derivative is twice what it should be."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x):
-        return x * x
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, g):

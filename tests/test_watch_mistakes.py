@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from test_derivatives import Squared
 from test_watch import DENSITY, Noise, Seen, fixed, small, smooth, stepped
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -394,23 +395,9 @@ def test_watching_makes_no_warnings(tmp_path):
     assert [str(w.message) for w in caught] == []
 
 
-class Once(torch.autograd.Function):
-    """A kernel that can be differentiated once."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x * x
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, g):
-        return 2 * ctx.saved_tensors[0] * g
-
-
 def test_products_by_differences_are_told(tmp_path):
     def loss(model, batch):
-        return Once.apply(model(batch[0])).mean(1)
+        return Squared.apply(model(batch[0])).mean(1)
 
     model, optimizer, watch = watching(tmp_path, loss, probes=(Sharpness(products=3),))
     stepped(model, optimizer, fixed(2), watch, loss)

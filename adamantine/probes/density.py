@@ -9,6 +9,8 @@ from torch import Tensor
 
 from adamantine import tree
 from adamantine.point import Point
+from adamantine.probes.known import refuse_few_batches
+from adamantine.solvers.estimate import jackknife_error
 from adamantine.tree import Params
 
 
@@ -31,8 +33,7 @@ class GradientDensity:
 
     def __post_init__(self) -> None:
         """Refuse too few batches for the jackknife."""
-        if self.batches < 3:
-            raise ValueError(f"GradientDensity: batches = {self.batches} must be at least 3, to tell an error.")
+        refuse_few_batches(self.batches, "GradientDensity")
 
     @property
     def units(self) -> dict[str, str]:
@@ -91,7 +92,7 @@ def _jackknife(signs: Tensor, squares: Tensor) -> tuple[float, float]:
     n = len(signs)
     whole = _ratio(signs, squares)
     without = torch.stack([_ratio(signs[k][:, k], squares[k][:, k]) for k in ~torch.eye(n, dtype=torch.bool)])
-    return float(whole), float((n - 1) * without.var(correction=0)) ** 0.5
+    return float(whole), float(jackknife_error(without))
 
 
 def _ratio(signs: Tensor, squares: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adamantine import tree
 from adamantine.point import Point
+from adamantine.probes.known import refuse_few_batches, update
 from adamantine.tree import Params
 
 NAMES: tuple[str, ...] = ("directional_sharpness", "gain", "predicted_decrease", "actual_decrease")
@@ -63,19 +64,15 @@ class DirectionalSharpness:
 
     def __post_init__(self) -> None:
         """Refuse too few batches for an error."""
-        if self.batches < 3:
-            raise ValueError(f"DirectionalSharpness: batches = {self.batches} must be at least 3, to tell an error.")
+        refuse_few_batches(self.batches, "DirectionalSharpness")
 
     def __call__(self, p: Point) -> dict[str, float]:
         """All of `units`, and the errors of those that are fresh."""
-        if p.u is None:
-            raise ValueError(
-                "DirectionalSharpness: the point has no update; measure it in a Run, or at `point.after(u, s)`."
-            )
-        length = float(tree.norm(p.u))
-        found = dict(zip(NAMES, _model(*_along(p, p.u, length), length), strict=True))
+        u = update(p, "DirectionalSharpness")
+        length = float(tree.norm(u))
+        found = dict(zip(NAMES, _model(*_along(p, u, length), length), strict=True))
         if self.fresh:
-            there = (_along(p.fresh(f"directional sharpness/{i}"), p.u, length) for i in range(self.batches))
+            there = (_along(p.fresh(f"directional sharpness/{i}"), u, length) for i in range(self.batches))
             slopes, curvatures, actual = torch.tensor([*there], dtype=torch.float64).T
             predicted = slopes * length - curvatures * length**2 / 2
             gain = _gain(slopes, curvatures) if length else (math.nan, math.nan)

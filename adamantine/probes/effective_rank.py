@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adamantine import tree
 from adamantine.point import Point
+from adamantine.solvers.estimate import jackknife_error
 from adamantine.solvers.operator import gauss_newton, hessian
 
 MATRICES = {"hessian": hessian, "gauss_newton": gauss_newton}
@@ -113,5 +114,5 @@ class GradientRank:
 def _corrected(name: str, value: Tensor, without: Tensor) -> dict[str, float]:
     """Less the jackknife's estimate of the bias, with its standard error."""
     n = len(without)
-    error = ((n - 1) * without.var(correction=0)).sqrt()
-    return {name: float(n * value - (n - 1) * without.mean()), f"{name}_error": float(error)}
+    corrected = n * value - (n - 1) * without.mean()
+    return {name: float(corrected), f"{name}_error": float(jackknife_error(without))}

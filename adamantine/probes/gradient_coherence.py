@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adamantine.point import Point
+from adamantine.solvers.estimate import jackknife_error
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _jackknife(k: Tensor, f: Callable[[_Sums], Tensor]) -> Tensor:
         whole.triples - rows.square() - 2 * (r @ rows) + squares,
         whole.squares - 2 * squares,
     )
-    return torch.stack([f(whole), ((n - 1) * f(left).var(1, correction=0)).sqrt()], 1)
+    return torch.stack([f(whole), jackknife_error(f(left).T)], 1)
 
 
 def _mean_of_pairs(s: _Sums) -> Tensor:

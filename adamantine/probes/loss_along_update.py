@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adamantine import tree
 from adamantine.point import Point
+from adamantine.probes.known import update
 
 CLOSE = 0.02  # share of a bracket below which a place says nothing new
 
@@ -68,11 +69,8 @@ class LossAlongUpdate:
 
     def __call__(self, p: Point) -> dict[str, float]:
         """All of `units`."""
-        if p.u is None:
-            raise ValueError(
-                "LossAlongUpdate: the point has no update; measure it in a Run, or at `point.after(u, s)`."
-            )
-        q, u = p.fresh("loss along update") if self.fresh else p, p.u
+        u = update(p, "LossAlongUpdate")
+        q = p.fresh("loss along update") if self.fresh else p
 
         def loss(t: float) -> float:
             return float((q.at(tree.add(q.w, u, -t)) if t else q).loss)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from adamantine.live import SECOND
 from adamantine.point import Point
+from adamantine.probes.known import optimizer
 from adamantine.tree import Params
 
 NAMES: tuple[str, ...] = ("moment_spread", "moment_rank", "moment_zeros")
@@ -56,12 +57,8 @@ class MomentSpread:
 
 
 def _second_moment(p: Point) -> Params:
-    if p.optimizer is None:
-        raise ValueError(
-            "MomentSpread: the point knows no optimizer; measure it in a Run, or at `point.after(u, s, optimizer)`."
-        )
     found: Params = {}
-    for m in p.optimizer.moments(p.s, p.w):
+    for m in optimizer(p, "MomentSpread").moments(p.s, p.w):
         if m.kind == SECOND:
             found = {**m.value, **found}
     if not any(k in found for k in p.w):

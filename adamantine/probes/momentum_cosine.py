@@ -9,6 +9,8 @@ from torch import Tensor
 from adamantine import tree
 from adamantine.live import FIRST, Live
 from adamantine.point import Point
+from adamantine.probes.known import optimizer, refuse_few_batches
+from adamantine.solvers.estimate import jackknife_error
 from adamantine.tree import Params
 
 
@@ -32,8 +34,7 @@ class MomentumCosine:
 
     def __post_init__(self) -> None:
         """Refuse too few batches for the jackknife."""
-        if self.batches < 3:
-            raise ValueError(f"MomentumCosine: batches = {self.batches} must be at least 3, to tell an error.")
+        refuse_few_batches(self.batches, "MomentumCosine")
 
     @property
     def units(self) -> dict[str, str]:
@@ -79,11 +80,7 @@ class MomentumCosine:
 
 
 def _first_moment(p: Point) -> Params:
-    if p.optimizer is None:
-        raise ValueError(
-            "MomentumCosine: the point knows no optimizer; measure it in a Run, or at `point.after(u, s, optimizer)`."
-        )
-    moments = p.optimizer.moments(p.s, p.w)
+    moments = optimizer(p, "MomentumCosine").moments(p.s, p.w)
     held = {k for m in moments if m.kind == FIRST and not m.units for k in m.value}
     found = Live(moments).claim(FIRST, {k: x for k, x in p.w.items() if k in held})
     if found is None:
@@ -123,8 +120,7 @@ def _jackknife(dots: Tensor, grams: Tensor, size: Tensor) -> tuple[Tensor, Tenso
     kept = ~torch.eye(n, dtype=torch.bool)
     whole = _cosine(dots, grams, size)
     without = torch.stack([_cosine(dots[:, k], grams[:, k][:, :, k], size) for k in kept])
-    error = ((n - 1) * without.var(0, correction=0)).sqrt()
-    return whole, error
+    return whole, jackknife_error(without)
 
 
 def _cosine(dots: Tensor, grams: Tensor, size: Tensor) -> Tensor:

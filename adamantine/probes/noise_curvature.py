@@ -10,6 +10,7 @@ from torch import Tensor
 from adamantine import tree
 from adamantine.point import Point
 from adamantine.probes.gradient_sample import examples
+from adamantine.solvers.estimate import jackknife_error
 from adamantine.solvers.operator import hessian
 
 
@@ -88,7 +89,7 @@ def _jackknife(grams: Tensor, size: float) -> tuple[dict[str, float], dict[str, 
     rows = grams.sum(2) - own
     whole = _ratios(own.sum(1), rows.sum(1), n, size)
     left = _ratios(own.sum(1, keepdim=True) - own, rows.sum(1, keepdim=True) - 2 * rows, n - 1, size)
-    error = {k: float(((n - 1) * x.var(correction=0)).sqrt()) for k, x in left.items()}
+    error = {k: float(jackknife_error(x)) for k, x in left.items()}
     return {k: float(x) for k, x in whole.items()}, error
 
 

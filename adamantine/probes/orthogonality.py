@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adamantine.point import Point
+from adamantine.probes.known import update
 
 NAMES: tuple[str, ...] = ("nuclear_rank", "orthogonality", "singular_spread", "excess_spread")
 
@@ -81,11 +82,8 @@ def noise_spread(ratio: float) -> float:
 
 
 def _matrices(p: Point) -> dict[str, Tensor]:
-    if p.u is None:
-        raise ValueError(
-            "UpdateOrthogonality: the point has no update; measure it in a Run, or at `point.after(u, s)`."
-        )
-    found = {k: p.u[k].flatten(1) for k in p.w if p.u[k].ndim > 1}
+    u = update(p, "UpdateOrthogonality")
+    found = {k: u[k].flatten(1) for k in p.w if u[k].ndim > 1}
     found = {k: x for k, x in found.items() if min(x.shape) > 1}
     if not found:
         raise ValueError(

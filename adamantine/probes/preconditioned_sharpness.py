@@ -10,7 +10,7 @@ from adamantine import tree
 from adamantine.point import Point
 from adamantine.probes.sharpness import followed, refuse_few
 from adamantine.response import Number, Response
-from adamantine.solvers.operator import Operator
+from adamantine.solvers.operator import Operator, on_weights
 from adamantine.tree import Params
 
 
@@ -81,12 +81,11 @@ def sandwich(told: Response, p: Point) -> Operator:
     less = {k: (x - pull) / flip for k, x in told.pull.items()}
     bent = _largest({k: -x for k, x in less.items()}) > 0
 
-    def product(v: Tensor) -> Tensor:
-        x = tree.like(v, p.w)
-        out = tree.flat(_scaled(told, root, p.hvp(_scaled(told, root, x))))
-        return out + tree.flat(_scaled(told, less, x)) if bent else out
+    def product(v: Params) -> Params:
+        out = _scaled(told, root, p.hvp(_scaled(told, root, v)))
+        return tree.add(out, _scaled(told, less, v)) if bent else out
 
-    return Operator(product, tree.size(p.w), tree.flat(p.w)[:0])
+    return on_weights(p.w, product)
 
 
 def _response(p: Point) -> Response:

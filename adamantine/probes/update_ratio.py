@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adamantine import tree
 from adamantine.point import Point
+from adamantine.probes.known import update
 from adamantine.tree import Params
 
 
@@ -38,9 +39,8 @@ class UpdateRatio:
 
     def __call__(self, p: Point) -> dict[str, float]:
         """`update_ratio` and `angle`, and both for every tensor."""
-        if p.u is None:
-            raise ValueError("UpdateRatio: the point has no update; measure it in a Run, or at `point.after(u, s)`.")
-        parts = _norms_and_products(p.w, {k: p.u[k] for k in p.w})
+        u = update(p, "UpdateRatio")
+        parts = _norms_and_products(p.w, {k: u[k] for k in p.w})
         ratio, angle = _ratio_and_angle(*parts).tolist()
         names = ["", *(f"/{k}" for k in p.w)]
         found = {f"update_ratio{k}": x for k, x in zip(names, ratio, strict=True)}

@@ -23,5 +23,9 @@ def mean(draws: Tensor, products: int) -> Estimate:
 
 def jackknife(value: float, without: Tensor, products: int) -> Estimate:
     """A statistic of independent draws, its error from its values `without [n]` one draw each."""
-    n = len(without)
-    return Estimate(value, math.sqrt((n - 1) * float(without.var(correction=0))), products)
+    return Estimate(value, float(jackknife_error(without)), products)
+
+
+def jackknife_error(without: Tensor) -> Tensor:
+    """Standard error of a statistic from its values `without [n, ...]`, each with one of `n` draws left out."""
+    return ((len(without) - 1) * without.var(0, correction=0)).sqrt()

@@ -37,23 +37,16 @@ class Operator:
 
 def hessian(p: Point, around: Callable[[Params], Params] | None = None) -> Operator:
     """The Hessian at `p`, on flat vectors; with `around`, `a H a` for a symmetric `a`, as a preconditioner's root."""
-
-    def product(v: Tensor) -> Tensor:
-        x = tree.like(v, p.w)
-        if around is None:
-            return tree.flat(p.hvp(x))
-        return tree.flat(around(p.hvp(around(x))))
-
-    return Operator(product, tree.size(p.w), _like(p.w))
+    return on_weights(p.w, p.hvp if around is None else lambda v: around(p.hvp(around(v))))
 
 
 def gauss_newton(p: Point) -> Operator:
     """The generalized Gauss-Newton matrix at `p`, on flat vectors."""
-    return Operator(lambda v: tree.flat(p.ggn_vp(tree.like(v, p.w))), tree.size(p.w), _like(p.w))
+    return on_weights(p.w, p.ggn_vp)
 
 
-def _like(w: Params) -> Tensor:
-    """No numbers, of the type that all weights have in common and on their device."""
-    kinds = {x.dtype for x in w.values()}
-    dtype = functools.reduce(torch.promote_types, kinds)
-    return next(iter(w.values())).new_empty(0, dtype=dtype)
+def on_weights(w: Params, product: Callable[[Params], Params]) -> Operator:
+    """A product with directions in the space of `w`, on flat vectors."""
+    dtype = functools.reduce(torch.promote_types, {x.dtype for x in w.values()})
+    like = next(iter(w.values())).new_empty(0, dtype=dtype)
+    return Operator(lambda v: tree.flat(product(tree.like(v, w))), tree.size(w), like)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from adamantine.derivatives import lacks_memory
 from adamantine.point import Point
 
 LOG = logging.getLogger("adamantine.watch")
@@ -119,10 +120,7 @@ class Measuring:
 def reason(error: BaseException) -> str:
     """Why, as a sentence where the error is one."""
     text = " ".join(str(error).split())
-    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-        words in text.lower() for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
-    if memory:
+    if lacks_memory(error):
         return "It needs more memory than there is; train on smaller batches, or leave it out."
     sentence = isinstance(error, (ValueError, TypeError, NotImplementedError)) and text
     return text if sentence else f"{type(error).__name__}: {text}"[:500]
