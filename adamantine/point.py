@@ -46,8 +46,10 @@ class Task(Protocol):
     def source(self, rng: torch.Generator) -> Draw:
         """Open a stream of batches; the draw may depend on the weights, as it does in RL.
 
-        All randomness comes from `rng`. A stream with other state of its own (a position in an epoch)
-        has `state_dict()` and `load_state_dict()`, so that a run can be resumed.
+        All randomness comes from `rng`. A stream may have, besides: where it has other state of its own (a position
+        in an epoch), `state_dict()` and `load_state_dict()`, so that a run can be resumed, or `resumable = False`;
+        `renewals`, how often the objective has changed so far (a new rollout, a new target network); `held_out`, a
+        batch of the present objective that nothing is trained on, or None; and `told()`, numbers it knows of itself.
         """
         ...
 
@@ -72,6 +74,8 @@ class Point:
 
     `u` and `s` are the update about to be applied and the optimizer's state after it, once they are known, and
     `optimizer` whose they are: what can be asked for its `response(s, p)` and its `moments(s, w)`.
+    `renewals` says how often the objective had changed when the batch was drawn, `held_out` is a batch of the same
+    objective that nothing is trained on, where the task keeps one.
     `cost` counts oracle calls (`loss`, `grad`, `hvp`, `ggn`, `each_grad`, `each_norm`, `each_gram`, `each_dot`);
     `notes` is carried from one measured point to the next, so that a probe can start from what it found before.
     """
@@ -85,6 +89,8 @@ class Point:
     u: Params | None = None
     s: Any = None
     optimizer: Any = field(default=None, repr=False, compare=False)
+    renewals: int = 0
+    held_out: Batch | None = field(default=None, repr=False, compare=False)
     hvp_by: str = field(default="", repr=False, compare=False)
     cost: Counter = field(default_factory=Counter, repr=False, compare=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)

@@ -6,6 +6,7 @@ network's table to whatever in it asks for one. `tagger.py` reads the table off 
 
 import difflib
 from dataclasses import dataclass, fields, is_dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -117,6 +118,27 @@ class Is:
         """The constructor call."""
         table = f", tags={self.tags!r}" if self.tags is not None else ""
         return f"Is({', '.join(map(repr, self.roles))}{table})"
+
+
+@dataclass(frozen=True)
+class Named:
+    """Whether a tensor's name fits one of the patterns, `*` as in file names: `Route(Named("critic.*"), yes, no)`."""
+
+    patterns: tuple[str, ...]
+
+    def __init__(self, *patterns: str) -> None:
+        """Refuse nothing, and what is no text."""
+        if not patterns or not all(isinstance(x, str) and x for x in patterns):
+            raise ValueError(f'Named: {patterns!r} must be patterns of names; give some, as in Named("critic.*").')
+        object.__setattr__(self, "patterns", patterns)
+
+    def __call__(self, name: str, tensor: Tensor) -> bool:
+        """Whether the name fits."""
+        return any(fnmatchcase(name, x) for x in self.patterns)
+
+    def __repr__(self) -> str:
+        """The constructor call."""
+        return f"Named({', '.join(map(repr, self.patterns))})"
 
 
 def needed(owner: str, tags: "Tags | None") -> Tags:

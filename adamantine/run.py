@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -60,8 +60,9 @@ class Run:
 
     `role` keeps tuning apart from reporting: seed 0 of role "tune" shares no randomness with seed 0 of role "report".
     An optimizer that depends on the roles of tensors is given the task's `tags()`. Every `every` steps the mean
-    training loss since the last row and every probe are recorded; every `score_every` steps (0: only at the end) the
-    task's score.
+    training loss since the last row, what the stream tells of itself and every probe are recorded; every `score_every`
+    steps (0: only at the end) the task's score. Where the stream says that the objective has changed, the optimizer
+    renews its state before the step.
     """
 
     task: Task
@@ -120,13 +121,16 @@ class Run:
                 draw.load_state_dict(start.state["draw"])  # pyright: ignore[reportFunctionMemberAccess]
         clock = time.monotonic()
         for step in range(first, self.steps):
-            if time.monotonic() - clock > checkpoint_every:
+            if time.monotonic() - clock > checkpoint_every and getattr(draw, "resumable", True):
                 clock = time.monotonic()
                 own = draw.state_dict() if hasattr(draw, "state_dict") else None  # pyright: ignore
                 held = {"w": w, "s": s, "notes": notes, "window": window, "rng": rng.get_state(), "draw": own}
                 yield Checkpoint(step, held)
+            renewals = getattr(draw, "renewals", 0)
             batch = tree.place(draw(w), device, dtype)
-            p = Point(self.task, w, batch, step, self.steps, seed, notes=notes)
+            p = self.point(draw, w, batch, step, notes)
+            if step and p.renewals > renewals:
+                s = optimizer.renew(s, p)
             u, s = optimizer.update(p.grad, s, p)
             loss = float(p.loss)
             if not math.isfinite(loss):
@@ -136,19 +140,28 @@ class Run:
             if step % self.every == 0 or step == self.steps - 1:
                 yield Row(step, "loss", window[0] / window[1])
                 window = 0.0, 0
-                yield from _measure(self.probes, p.after(u, s, optimizer))
+                yield from told(draw, step)
+                yield from measured(self.probes, p.after(u, s, optimizer))
             if self.score_every and step and step % self.score_every == 0:
-                yield from _score(self.task, optimizer.read(w, s), step)
+                yield from scored(self.task.score(optimizer.read(w, s)), step)
             w = tree.add(w, u, -1.0)
         if not math.isfinite(float(tree.norm(w))):
             yield Diverged(self.steps, f"a weight was no longer finite after step {self.steps - 1}")
             return
         w = optimizer.read(w, s)
-        yield from _score(self.task, w, self.steps)
+        yield from scored(self.task.score(w), self.steps)
         yield Trained(self.steps, w)
 
+    def point(self, draw: Any, w: tree.Params, batch: Any, step: int, notes: dict[str, Any]) -> Point:
+        """Where training stands at `step`, with a batch that `draw` has just given."""
+        named, renewals = f"{self.role}/{self.seed}", getattr(draw, "renewals", 0)
+        p = Point(self.task, w, batch, step, self.steps, named, renewals=renewals, notes=notes)
+        like, held_out = next(iter(w.values())), getattr(draw, "held_out", None)
+        return p if held_out is None else replace(p, held_out=tree.place(held_out, like.device, like.dtype))
 
-def _measure(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
+
+def measured(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
+    """What every probe finds at `p`."""
     for probe in probes:
         out = probe(p)
         named = out if isinstance(out, dict) else {_name(probe): out}
@@ -156,10 +169,15 @@ def _measure(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
             yield Row(p.step, name, float(value))
 
 
+def told(draw: Any, step: int) -> Iterator[Row]:
+    """What the stream of batches knows of itself."""
+    return scored(draw.told() if hasattr(draw, "told") else {}, step)
+
+
+def scored(numbers: dict[str, float], step: int) -> Iterator[Row]:
+    """A row for every number."""
+    return (Row(step, name, float(value)) for name, value in numbers.items())
+
+
 def _name(probe: Probe) -> str:
     return getattr(probe, "__name__", type(probe).__name__)
-
-
-def _score(task: Task, w: tree.Params, step: int) -> Iterator[Row]:
-    for name, value in task.score(w).items():
-        yield Row(step, name, float(value))

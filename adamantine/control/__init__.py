@@ -1,0 +1,1 @@
+"""Control: worlds that an agent acts in, many copies at once."""

@@ -1,0 +1,83 @@
+"""What a world is: the physics of an environment as pure functions of the states of many copies.
+
+Episodes, time limits and restarts are not the world's: `copies.py` sees to them. A world that cannot be written so
+(someone else's environment) has `open(rngs, copies) -> Opened` instead of `start`, `step` and `observe`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+Array = np.ndarray
+
+
+class World(Protocol):
+    """Implementations are frozen dataclasses: their fields, the constants of the physics, are their identity.
+
+    `observations` is the length of an observation; `actions` the number of discrete actions, 0 where actions are
+    `size` real numbers, which the world cuts off at `low` and `high`; `limit` the steps after which an episode is cut
+    off; `uniforms` how many uniform random numbers in [0, 1) a start takes.
+    """
+
+    @property
+    def observations(self) -> int: ...
+    @property
+    def actions(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def uniforms(self) -> int: ...
+
+    def start(self, u: Array) -> Array:
+        """States `[n, k]`, float64, from uniform numbers `[n, uniforms]`."""
+        ...
+
+    def step(self, state: Array, action: Array, clock: Array) -> tuple[Array, Array, Array]:
+        """The next states `[n, k]`, rewards `[n]` and whether the episode has ended `[n]`.
+
+        `action` is `[n]` of whole numbers or `[n, size]`; `clock`, `[n]`, counts the steps of each copy since its
+        experiment began, for worlds that change with time.
+        """
+        ...
+
+    def observe(self, state: Array) -> Array:
+        """Observations `[n, observations]`, float32."""
+        ...
+
+
+class Moved(NamedTuple):
+    """What a step of `n` copies brought: `final` are the observations before any restart."""
+
+    reward: Array
+    ended: Array
+    truncated: Array
+    final: Array
+
+
+class Opened(Protocol):
+    """Copies of a world in the middle of their episodes; those that end start afresh within the step."""
+
+    observation: Array
+
+    def step(self, action: Array) -> Moved:
+        """Act in every copy."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where they stand."""
+        ...
+
+    def load_state_dict(self, held: dict[str, Any]) -> None:
+        """Go on from there."""
+        ...
+
+
+def opened(world: Any, rngs: Sequence[torch.Generator], copies: int) -> Opened:
+    """`copies` of the world for each generator, agent by agent, at the start of their first episodes."""
+    from adamantine.control.copies import Copies
+
+    return world.open(rngs, copies) if hasattr(world, "open") else Copies(world, rngs, copies)
