@@ -85,8 +85,9 @@ class Route(Part):
         return {k: a[k] if k in a else b[k] for k in w}
 
     def renew(self, s: State, p: Point) -> State:
-        """Renew both sides."""
-        return self.yes.renew(s[0], p), self.no.renew(s[1], p)
+        """Renew both sides, each at its own tensors."""
+        sides = zip((self.yes, self.no), s, self.halves(p.w, p.w), strict=True)
+        return tuple(x.renew(sx, p.given({k: p.grad[k] for k in w}, w)) if w else sx for x, sx, w in sides)
 
     @property
     def units(self) -> tuple[str, ...]:

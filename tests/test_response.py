@@ -143,9 +143,13 @@ def test_the_answer_to_a_gradient_that_flips_is_the_step(part):
 # Those that have no linear answer: signs, polar factors, masks, clipped coordinates, sizes taken from the direction
 # itself, projections, gradients from elsewhere, and steps of another's code that no reading is known for.
 NO_ANSWER = {
+    "Bounded",
     "Cautious",
     "Corrected",
+    "CorrectedEma",
     "EqualRows",
+    "ErrorFraction",
+    "KlStep",
     "Lion",
     "Lmo",
     "Lookahead",
@@ -158,6 +162,7 @@ NO_ANSWER = {
     "Sign",
     "Sinkhorn",
     "Sophia",
+    "Trac",
 }
 
 
