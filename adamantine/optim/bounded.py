@@ -42,6 +42,6 @@ class Bounded(Part):
         return {k: x * (rate / bound.clamp_min(1.0)) for k, x in u.items()}, s
 
 
-def obgd(lr: float = 1.0, kappa: float = 2.0, schedule: Schedule = Constant()) -> Part:
+def obgd(lr: float, kappa: float = 2.0, schedule: Schedule = Constant()) -> Part:
     """`Bounded`: ObGD (arXiv:2410.14606, algorithm 3) for batches, without the eligibility traces of a stream."""
     return Bounded(lr, kappa, schedule)

@@ -15,7 +15,7 @@ from adamantine.part import Part, State
 from adamantine.point import Point
 from adamantine.tree import Params, dot, each, size_bytes
 
-ERFI = 0.9534417141638077  # erfi(1 / sqrt(2))
+ERFI = 0.9534382692512609  # erfi(1 / sqrt(2))
 
 
 @dataclass(frozen=True)
