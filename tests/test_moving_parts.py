@@ -384,12 +384,15 @@ def test_the_error_is_asked_of_the_task_through_rotations_restrictions_and_route
     turned = InBasis(ErrorFraction(), BlockHaar("all"))
     inside_out, _ = turned.update(critic, (), p)
     routed, _ = Route(Named("critic.*"), ErrorFraction(), Chain()).update(p.grad, ((), ()), p)
-    alone = p.only(["critic.*"])
-    restricted, _ = ErrorFraction().update(alone.grad, (), alone)
-    for other in (inside_out, routed, restricted):
+    for other in (inside_out, routed):
         for k, x in plain.items():
             torch.testing.assert_close(other[k], x, rtol=1e-9, atol=1e-12)
     assert routed["actor.head.weight"] is p.grad["actor.head.weight"]
+    head = {"critic.head.weight": p.grad["critic.head.weight"]}
+    alone = p.only(head)
+    restricted, _ = ErrorFraction().update(alone.grad, (), alone)
+    beside, _ = ErrorFraction().update(head, (), p)
+    torch.testing.assert_close(restricted, beside, rtol=1e-9, atol=1e-12)
     # The error as it would shrink along u, by a difference.
     e = 1e-6
     away = {k: x - e * plain[k] if k in plain else x for k, x in w.items()}
@@ -493,6 +496,7 @@ def test_it_follows_a_way_that_pays_and_no_other():
     part = Trac(Lr(0.1))
     _, s, _ = along(part, [{"w": torch.ones(2, dtype=F64)}] * 60)
     assert float(part.scale(s[2], s[3])) > 0.5
+    assert float(part.scale(-s[2], s[3])) == 0
     rng, task = stream(0, "signs"), None
     w, s = {"w": torch.zeros(1, dtype=F64)}, part.init({"w": torch.zeros(1, dtype=F64)})
     for step in range(200):
@@ -630,9 +634,9 @@ def test_small_divergences_are_told_from_rounding():
     task, w = Agent(), start("softmax").w
     batch = {k: x.float() if x.is_floating_point() else x for k, x in task.batch(0, 128).items()}
     p = Point(task, {k: x.float() for k, x in w.items()}, batch)
-    part = KlStep(1e-6)
+    part = KlStep(1e-8)
     u, _ = part.update(p.grad, part.init(p.w), p)
     after = {k: (x - u[k]).double() for k, x in p.w.items()}
     double = task.batch(0, 128)
     old, new = (task.distribution(x, double) for x in (tree.place(p.w, "cpu", F64), after))
-    assert float(torch.distributions.kl_divergence(old, new).mean()) == pytest.approx(1e-6, rel=0.02)
+    assert float(torch.distributions.kl_divergence(old, new).mean()) == pytest.approx(1e-8, rel=0.02)
