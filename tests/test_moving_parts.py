@@ -319,7 +319,7 @@ def test_the_diagonal_is_not_biased_by_what_is_beside_it():
 def test_one_error_is_never_overshot(lr, kappa):
     for seed in range(30):
         p = line(stream(seed, "one"), examples=1)
-        u, _ = Bounded(lr, kappa).update(p.grad, (), p)
+        u, _ = obgd(lr, kappa).update(p.grad, ((), ()), p)
         (x, y), w = p.batch, p.w["critic.w"]
         delta, after = y - x @ w, Line().errors(tree.add(p.w, u, -1.0), p.batch)
         assert bool(((after / delta) <= 1).all())
@@ -335,7 +335,7 @@ def test_no_prediction_of_a_batch_moves_further_than_the_bound(scale):
         p = line(stream(seed, "many"))
         p = p.on((p.batch[0], p.batch[0] @ p.w["critic.w"] + scale * p.batch[1]))
         e = float(Line().errors(p.w, p.batch).abs().mean())
-        u, _ = obgd(1e6, 2.0).update(p.grad, (), p)
+        u, _ = obgd(1e6).update(p.grad, ((), ()), p)
         moved = p.batch[0] @ u["critic.w"]
         assert float(moved.abs().max()) <= min(e, 1.0) / 2 + 1e-12
         assert float(moved.abs().max()) > 0.01 * min(e, 1.0)
@@ -516,7 +516,7 @@ def test_wrong_numbers_are_refused():
         lambda: ErrorFraction(0.0),
         lambda: KlStep(-1.0),
         lambda: KlStep(1e-3, every=0),
-        lambda: Bounded(0.1, 0.0),
+        lambda: Bounded(0.0),
         lambda: CorrectedEma(1.0),
         lambda: AnnealedRms(0.9, delta=-1.0),
     ):
@@ -542,7 +542,7 @@ def with_rate(x, rate):
         return x
     new = copy.copy(x)
     for f in dataclasses.fields(x):
-        own = (type(x), f.name) in ((Lr, "size"), (Bounded, "lr"), (ErrorFraction, "fraction"), (KlStep, "nats"))
+        own = (type(x), f.name) in ((Lr, "size"), (ErrorFraction, "fraction"), (KlStep, "nats"))
         object.__setattr__(new, f.name, rate if own else with_rate(getattr(x, f.name), rate))
     return new
 
@@ -577,7 +577,7 @@ STACKED = [
     Reset(Momentum(0.9) >> Lr(1.0), opposed=True),
     corrected_sgd(1.0),
     corrected_adam(1.0),
-    Route(Named("critic.*"), Bounded(1.0, 2.0), Bounded(1.0, 3.0)),
+    Route(Named("critic.*"), obgd(1.0, 2.0), obgd(1.0, 3.0)),
     Route(Named("critic.*"), Ema() >> Rms() >> ErrorFraction(1.0), Ema() >> Rms() >> KlStep(1.0)),
     Route(Named("critic.*"), Ema() >> Rms() >> ErrorFraction(1.0), Ema() >> Rms() >> KlStep(1.0, every=4)),
     rad(1.0),

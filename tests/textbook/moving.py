@@ -73,7 +73,7 @@ def corrected_sgd(problem, w, steps, lr, beta=0.9, step=1e-3):
     return corrected_adam(problem, w, steps, lr, beta, step=step, adaptive=False)
 
 
-def obgd(problem, w, steps, lr=1.0, kappa=2.0):
+def obgd(problem, w, steps, lr=0.1, kappa=2.0):
     """arXiv:2410.14606, algorithm 3, with `delta z` for the gradient and the loss for the size of `delta`."""
     for t in range(steps):
         g = problem.grad(w, t)
