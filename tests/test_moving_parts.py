@@ -29,6 +29,7 @@ from adamantine.optim.scale import Normalize
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.trac import Trac
 from adamantine.part import Chain, Part
+from adamantine.pieces import Pieces
 from adamantine.point import Point, stream
 from adamantine.role import Named
 from adamantine.route import Route
@@ -399,6 +400,14 @@ def test_the_error_is_asked_of_the_task_through_rotations_restrictions_and_route
     rate = (task.errors(away, batch) - task.errors(w, batch)) / e
     left = task.errors(w, batch)
     assert float(-(rate * left).sum() / (rate * rate).sum()) == pytest.approx(1 / 0.5, rel=1e-4)
+
+
+def test_a_batch_in_pieces_is_one_batch():
+    p, cut = line(stream(1, "many")), lambda x: (x[:2], x[2:])
+    parts = Pieces(tuple(zip(*map(cut, p.batch), strict=True)))
+    for part in (ErrorFraction(), KlStep(), Bounded()):
+        (whole, _), (pieces, _) = (part.update(p.grad, part.init(p.w), q) for q in (p, p.on(parts)))
+        torch.testing.assert_close(pieces["critic.w"], whole["critic.w"])
 
 
 def test_without_values_one_example_takes_polyaks_step():

@@ -27,8 +27,8 @@ class CorrectedEma(Part):
     diagonal. It is a difference of gradients and no Hessian product, so that a target which a task computes from the
     weights moves with them, as in TD learning. It expects the gradient to come in; at a renewal all of it stays.
 
-    What it can correct is little where curvature is off the diagonal: along gradient descent in three networks of up
-    to a few hundred weights the distance from the true average was 0.78 to 1.01 of the uncorrected one's.
+    What it can correct is little where curvature is off the diagonal: along gradient descent in three networks of 60
+    to 768 weights the distance from the true average was 0.78 to 1.01 of the uncorrected one's.
     """
 
     beta: float = 0.9
