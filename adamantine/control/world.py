@@ -22,15 +22,29 @@ class World(Protocol):
     """
 
     @property
-    def observations(self) -> int: ...
+    def observations(self) -> int:
+        """Length of an observation."""
+        ...
+
     @property
-    def actions(self) -> int: ...
+    def actions(self) -> int:
+        """How many discrete actions; 0 where they are continuous."""
+        ...
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Dimensions of a continuous action; 0 where actions are discrete."""
+        ...
+
     @property
-    def limit(self) -> int: ...
+    def limit(self) -> int:
+        """Steps after which an episode is cut off."""
+        ...
+
     @property
-    def uniforms(self) -> int: ...
+    def uniforms(self) -> int:
+        """Uniform numbers that a start takes."""
+        ...
 
     def start(self, u: Array) -> Array:
         """States `[n, k]`, float64, from uniform numbers `[n, uniforms]`."""
