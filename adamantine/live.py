@@ -142,6 +142,18 @@ def counted(kind: str, s: tuple[int, Params], beta: float) -> tuple[Moment, ...]
     return (Moment(kind, each(lambda x: x / (1 - beta**t), a), t),) if t else ()
 
 
+def taken(kind: str, s: tuple[int, Params], beta: float, live: Live, w: Params) -> tuple[int, Params]:
+    """The reverse of `counted`: a state whose steps go on being counted from what `live` has of the kind, else `s`.
+
+    The unbiased value is kept, so that a new `beta` makes no jump.
+    """
+    m = live.claim(kind, w)
+    if m is None:
+        return s
+    t, held = steps_and_bias(m, beta)
+    return t, each(lambda x: x * held, m.value)
+
+
 def uncounted(kind: str, a: Params, scale: float = 1.0) -> tuple[Moment, ...]:
     """What an average without a count tells: `scale * a`; nothing while it is zero, as it is at the start."""
     if not any(bool(x.any()) for x in a.values()):

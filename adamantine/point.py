@@ -36,7 +36,9 @@ class Task(Protocol):
     (BatchNorm in training); `fingerprint() -> str` where the data are not determined by the fields;
     `samples(w) -> dict[str, Tensor]` of images `[N, H, W]` in [0, 1] that a report can show;
     `outputs_and_losses(w, batch)`, what the network says and the losses computed from nothing but that, in one graph,
-    for products with the generalized Gauss-Newton matrix.
+    for products with the generalized Gauss-Newton matrix; what a critic or a regressor predicts, `values(w, batch)`,
+    and target less prediction, `errors(w, batch)`, both `[B]`; what actions or labels are drawn from, one an example,
+    `distribution(w, batch)` of `torch.distributions`.
     """
 
     def init(self, rng: torch.Generator) -> Params:

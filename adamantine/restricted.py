@@ -6,6 +6,9 @@ from torch import Tensor
 
 from adamantine.tree import Params
 
+# What a task may say of its outputs, at weights and a batch, besides its losses.
+PREDICTIONS = ("values", "errors", "distribution")
+
 
 class Restricted:
     """The task `task` as a function of some tensors, while the others stand still at what they are in `whole`."""
@@ -15,7 +18,7 @@ class Restricted:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.task, name)
-        return (lambda w, batch: found(self._all(w), batch)) if name == "outputs_and_losses" else found
+        return (lambda w, batch: found(self._all(w), batch)) if name in ("outputs_and_losses", *PREDICTIONS) else found
 
     def losses(self, w: Params, batch: Any) -> Tensor:
         """The task's, at all of its tensors."""

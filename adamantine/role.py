@@ -127,7 +127,7 @@ class Named:
     patterns: tuple[str, ...]
 
     def __init__(self, *patterns: str) -> None:
-        """Refuse nothing, and what is no text."""
+        """Refuse an empty list of patterns, and what is no text."""
         if not patterns or not all(isinstance(x, str) and x for x in patterns):
             raise ValueError(f'Named: {patterns!r} must be patterns of names; give some, as in Named("critic.*").')
         object.__setattr__(self, "patterns", patterns)

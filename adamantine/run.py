@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -128,8 +128,9 @@ class Run:
                 yield Checkpoint(step, held)
             renewals = getattr(draw, "renewals", 0)
             batch = tree.place(draw(w), device, dtype)
-            p = self.point(draw, w, batch, step, notes)
-            if step and p.renewals > renewals:
+            now, apart = getattr(draw, "renewals", 0), tree.place(getattr(draw, "held_out", None), device, dtype)
+            p = Point(self.task, w, batch, step, self.steps, seed, renewals=now, held_out=apart, notes=notes)
+            if step and now > renewals:
                 s = optimizer.renew(s, p)
             u, s = optimizer.update(p.grad, s, p)
             loss = float(p.loss)
@@ -140,28 +141,20 @@ class Run:
             if step % self.every == 0 or step == self.steps - 1:
                 yield Row(step, "loss", window[0] / window[1])
                 window = 0.0, 0
-                yield from told(draw, step)
-                yield from measured(self.probes, p.after(u, s, optimizer))
+                yield from _rows(draw.told() if hasattr(draw, "told") else {}, step)  # pyright: ignore
+                yield from _measure(self.probes, p.after(u, s, optimizer))
             if self.score_every and step and step % self.score_every == 0:
-                yield from scored(self.task.score(optimizer.read(w, s)), step)
+                yield from _rows(self.task.score(optimizer.read(w, s)), step)
             w = tree.add(w, u, -1.0)
         if not math.isfinite(float(tree.norm(w))):
             yield Diverged(self.steps, f"a weight was no longer finite after step {self.steps - 1}")
             return
         w = optimizer.read(w, s)
-        yield from scored(self.task.score(w), self.steps)
+        yield from _rows(self.task.score(w), self.steps)
         yield Trained(self.steps, w)
 
-    def point(self, draw: Any, w: tree.Params, batch: Any, step: int, notes: dict[str, Any]) -> Point:
-        """Where training stands at `step`, with a batch that `draw` has just given."""
-        named, renewals = f"{self.role}/{self.seed}", getattr(draw, "renewals", 0)
-        p = Point(self.task, w, batch, step, self.steps, named, renewals=renewals, notes=notes)
-        like, held_out = next(iter(w.values())), getattr(draw, "held_out", None)
-        return p if held_out is None else replace(p, held_out=tree.place(held_out, like.device, like.dtype))
 
-
-def measured(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
-    """What every probe finds at `p`."""
+def _measure(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
     for probe in probes:
         out = probe(p)
         named = out if isinstance(out, dict) else {_name(probe): out}
@@ -169,13 +162,7 @@ def measured(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
             yield Row(p.step, name, float(value))
 
 
-def told(draw: Any, step: int) -> Iterator[Row]:
-    """What the stream of batches knows of itself."""
-    return scored(draw.told() if hasattr(draw, "told") else {}, step)
-
-
-def scored(numbers: dict[str, float], step: int) -> Iterator[Row]:
-    """A row for every number."""
+def _rows(numbers: dict[str, float], step: int) -> Iterator[Row]:
     return (Row(step, name, float(value)) for name, value in numbers.items())
 
 

@@ -417,14 +417,15 @@ def test_curvature_needs_the_graph():
 @pytest.mark.filterwarnings("ignore:Using backward")
 def test_curvature_through_a_closure_is_that_of_the_loss():
     """Sophia's first state against the Hessian-vector product computed apart, also behind a part that rescales."""
-    from adamantine.optim.sophia import Sophia, signs
+    from adamantine.optim.random_signs import signs
+    from adamantine.optim.sophia import Sophia
     from adamantine.point import Point
 
     for part in (Sophia(0.5) >> Lr(1e-3), Clip(1e3, Sophia(0.5) >> Lr(1e-3))):
         model = Net()
         params = dict(model.named_parameters())
         p = Point(None, params, None, 0, 1, 0)
-        v = {k: signs(x, p, k) for k, x in params.items()}
+        v = {k: signs(x, p, f"sophia/{k}") for k, x in params.items()}
         grads = torch.autograd.grad(loss_of(model, 0), list(params.values()), create_graph=True)
         product = torch.autograd.grad(grads, list(params.values()), list(v.values()))
         optimizer = torch_optimizer(model, part)

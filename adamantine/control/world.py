@@ -1,14 +1,11 @@
 """What a world is: the physics of an environment as pure functions of the states of many copies.
 
-Episodes, time limits and restarts are not the world's: `copies.py` sees to them. A world that cannot be written so
-(someone else's environment) has `open(rngs, copies) -> Opened` instead of `start`, `step` and `observe`.
+Episodes, time limits and restarts are not the world's: `copies.py` sees to them.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 
 Array = np.ndarray
 
@@ -70,28 +67,3 @@ class Moved(NamedTuple):
     ended: Array
     truncated: Array
     final: Array
-
-
-class Opened(Protocol):
-    """Copies of a world in the middle of their episodes; those that end start afresh within the step."""
-
-    observation: Array
-
-    def step(self, action: Array) -> Moved:
-        """Act in every copy."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where they stand."""
-        ...
-
-    def load_state_dict(self, held: dict[str, Any]) -> None:
-        """Go on from there."""
-        ...
-
-
-def opened(world: Any, rngs: Sequence[torch.Generator], copies: int) -> Opened:
-    """`copies` of the world for each generator, agent by agent, at the start of their first episodes."""
-    from adamantine.control.copies import Copies
-
-    return world.open(rngs, copies) if hasattr(world, "open") else Copies(world, rngs, copies)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from adamantine.live import SECOND, Live, Moment, counted, steps_and_bias
+from adamantine.live import SECOND, Live, Moment, counted, taken
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -47,7 +47,8 @@ class AnnealedRms(Part):
         """The direction over the root."""
         t = s[0] + 1
         v = {k: torch.lerp(s[1][k], p.grad[k].square(), 1 - self.beta) for k in u}
-        return {k: x * y for (k, x), y in zip(u.items(), self._scale(v, t, p).values(), strict=True)}, (t, v)
+        scale = self._scale(v, t, p)
+        return {k: x * scale[k] for k, x in u.items()}, (t, v)
 
     def _scale(self, v: Params, t: int, p: Point) -> Params:
         zeta, bias = self.zeta(p.step, p.steps), (1 - self.beta**t) ** 0.5
@@ -72,11 +73,7 @@ class AnnealedRms(Part):
 
     def adopt(self, s: State, live: Live, w: Params) -> State:
         """The second moment, and the steps go on being counted."""
-        m = live.claim(SECOND, w)
-        if m is None:
-            return s
-        t, held = steps_and_bias(m, self.beta)
-        return t, each(lambda x: x * held, m.value)
+        return taken(SECOND, s, self.beta, live, w)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

@@ -19,6 +19,7 @@ from adamantine.optim.second_moment import Rms
 from adamantine.part import Part, State
 from adamantine.point import Batch, Draw, Point, Task
 from adamantine.response import Response
+from adamantine.restricted import PREDICTIONS
 from adamantine.symmetry import GROUPS, holds, symmetry_of
 from adamantine.tree import Params
 
@@ -74,6 +75,13 @@ class TaskIn:
     def splits(self) -> bool:
         """As the task says."""
         return getattr(self.task, "splits", True)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the task predicts, at the weights rotated back."""
+        if name not in PREDICTIONS:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}.")
+        found = getattr(self.task, name)
+        return lambda w, batch: found(self._weights(w), batch)
 
     def _weights(self, w: Params) -> Params:
         return {**self.rest, **self.basis.back(w)}

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from adamantine.optim import limits
 from adamantine.optim.lr import Lr
-from adamantine.optim.predictions import errors, method
+from adamantine.optim.predictions import errors
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -33,7 +33,7 @@ class Bounded(Part):
 
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """The bounded step."""
-        e = errors(p).abs().mean() if method(p.task, "errors") is not None else p.loss.abs()
+        e = errors(p).abs().mean() if hasattr(p.task, "errors") else p.loss.abs()
         e = e.clamp_min(1e-12)  # without an error there is no step either
         scale = 1 / (self.kappa * e.clamp_min(1.0) * norm(u, 1) / e).clamp_min(1.0)
         return {k: x * scale for k, x in u.items()}, s

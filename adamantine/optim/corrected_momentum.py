@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from adamantine.optim import limits
 from adamantine.optim.lr import Lr
 from adamantine.optim.predictions import gradient
+from adamantine.optim.random_signs import signs
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.optim.second_moment import Rms
 from adamantine.part import Part, State
@@ -55,7 +55,7 @@ class CorrectedEma(Part):
         return {k: x / (1 - b ** (t + 1)) for k, x in m.items()}, (t + 1, m, curvature, here)
 
     def _diagonal(self, u: Params, p: Point) -> Params:
-        r = {k: _signs(p.w[k], p, k) for k in u}
+        r = {k: signs(p.w[k], p, f"corrected/{k}") for k in u}
         count = sum(x.numel() for x in r.values())
         square = torch.stack([p.w[k].square().sum() for k in u]).sum() / count
         e = self.step * (1 + square.sqrt())
@@ -65,11 +65,6 @@ class CorrectedEma(Part):
     def state_bytes(self, w: Params) -> int:
         """Three copies of the weights."""
         return 3 * size_bytes(w)
-
-
-def _signs(x: Tensor, p: Point, name: str) -> Tensor:
-    drawn = torch.randint(2, x.shape, generator=p.rng(f"corrected/{name}"))
-    return drawn.to(x.device, x.dtype) * 2 - 1
 
 
 def corrected_sgd(lr: float, beta: float = 0.9, step: float = 1e-3, schedule: Schedule = Constant()) -> Part:

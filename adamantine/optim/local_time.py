@@ -1,13 +1,13 @@
 """Adam on local time, Adam-Rel (Ellis et al., arXiv:2412.17113): the count of steps starts again at each objective."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from adamantine.live import Live
 from adamantine.optim import limits
 from adamantine.optim.adam import adam
 from adamantine.optim.inside import inside
 from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.step_counts import each_count
 from adamantine.part import Part, State
 from adamantine.point import Point
 from adamantine.response import Response
@@ -69,7 +69,7 @@ class Recounted(Part):
 
     def renew(self, s: State, p: Point) -> State:
         """What the inner part makes of its state, with every whole number 0."""
-        return recounted(self.inner.renew(s, p))
+        return each_count(lambda _: 0, self.inner.renew(s, p))
 
     def response(self, s: State, p: Point) -> Response | None:
         """The inner part's."""
@@ -87,15 +87,6 @@ class Recounted(Part):
     def state_bytes(self, w: Params) -> int:
         """The inner part's."""
         return self.inner.state_bytes(w)
-
-
-def recounted(s: Any) -> Any:
-    """The state `s` with 0 for every whole number."""
-    if isinstance(s, dict):
-        return {k: recounted(x) for k, x in s.items()}
-    if isinstance(s, tuple):
-        return tuple(map(recounted, s))
-    return 0 if isinstance(s, int) and not isinstance(s, bool) else s
 
 
 def adam_rel(

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from adamantine.kernel import Code, Fused
-from adamantine.live import FIRST, Live, Moment, counted, steps_and_bias, uncounted
+from adamantine.live import FIRST, Live, Moment, counted, taken, uncounted
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -135,11 +135,7 @@ class Ema(Part):
 
     def adopt(self, s: State, live: Live, w: Params) -> State:
         """The steps go on being counted, and `m / (1 - beta^t)` is kept, so that a new `beta` makes no jump."""
-        m = live.claim(FIRST, w)
-        if m is None:
-            return s
-        t, held = steps_and_bias(m, self.beta)
-        return t, each(lambda x: x * held, m.value)
+        return taken(FIRST, s, self.beta, live, w)
 
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""

@@ -14,30 +14,16 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.distributions import Categorical, Distribution, Normal, kl_divergence
 
 from adamantine.jacobian import each_dot
-from adamantine.optim.basis import TaskIn
 from adamantine.pieces import pieces
 from adamantine.point import Point
-from adamantine.restricted import Restricted
 from adamantine.tree import Params
 
 Asked = Callable[[Params, Any], Any]
 
 
-def method(task: Any, name: str) -> Asked | None:
-    """The optional method of the task inside changes of basis and restrictions, at the weights of outside."""
-    if isinstance(task, TaskIn):
-        inner, weights = method(task.task, name), task._weights
-    elif isinstance(task, Restricted):
-        inner, weights = method(task.task, name), task._all
-    else:
-        return getattr(task, name, None)
-    return None if inner is None else lambda w, batch: inner(weights(w), batch)
-
-
 def predicted(p: Point) -> Asked:
     """The task's `values`, or its losses."""
-    own = method(p.task, "values")
-    return p.task.losses if own is None or method(p.task, "errors") is None else own
+    return p.task.values if _tells_errors(p) else p.task.losses  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def values(p: Point, w: Params) -> Tensor:
@@ -72,16 +58,21 @@ def transformed(w: Params) -> bool:
 
 def errors(p: Point) -> Tensor:
     """Target less prediction for all examples, `[B]`, or less than nothing by the loss."""
-    own = method(p.task, "errors")
     with torch.no_grad():
-        if own is None or method(p.task, "values") is None:
-            return -torch.cat([p.task.losses(p.w, batch).reshape(-1) for batch in pieces(p.batch)])
+        if not _tells_errors(p):
+            return -values(p, p.w)
+        own = p.task.errors  # pyright: ignore[reportAttributeAccessIssue]
         return torch.cat([own(p.w, batch).reshape(-1) for batch in pieces(p.batch)])
+
+
+def _tells_errors(p: Point) -> bool:
+    """Errors without the values that they are of, or the reverse, tell nothing."""
+    return hasattr(p.task, "values") and hasattr(p.task, "errors")
 
 
 def distributions(p: Point, w: Params) -> list[Distribution]:
     """What the task draws from at `w`, for each piece of the batch."""
-    own = method(p.task, "distribution")
+    own = getattr(p.task, "distribution", None)
     if own is not None:
         return [own(w, batch) for batch in pieces(p.batch)]
     x = values(p, w)

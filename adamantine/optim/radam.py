@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from adamantine.kernel import Code, Fused
-from adamantine.live import SECOND, Live, Moment, counted, steps_and_bias
+from adamantine.live import SECOND, Live, Moment, counted, taken
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
@@ -81,11 +81,7 @@ class RectifiedRms(Part):
 
     def adopt(self, s: State, live: Live, w: Params) -> State:
         """`(1 - beta^t)` times the second moment, and its steps."""
-        m = live.claim(SECOND, w)
-        if m is None:
-            return s
-        t, held = steps_and_bias(m, self.beta)
-        return t, each(lambda x: x * held, m.value)
+        return taken(SECOND, s, self.beta, live, w)
 
     def fused(self, s: State, p: Point) -> Fused:
         """As `update`."""

@@ -12,6 +12,7 @@ from adamantine.optim.adam import adam
 from adamantine.optim.inside import inside
 from adamantine.optim.momentum import Ema, Momentum
 from adamantine.optim.schedule import Constant, Schedule
+from adamantine.optim.step_counts import each_count
 from adamantine.part import Chain, Part, State
 from adamantine.point import Point
 from adamantine.response import Response
@@ -115,8 +116,10 @@ class Reset(Part):
 
     def state_bytes(self, w: Params) -> int:
         """The inner part's, and 8 for every count that is a tensor."""
-        counts = _counted(self.inner.init({k: torch.empty_like(x, device="meta") for k, x in w.items()}))
-        return self.inner.state_bytes(w) + (8 * counts if self.opposed else 0)
+        found: list[int] = []
+        if self.opposed:
+            each_count(found.append, self.inner.init({k: torch.empty_like(x, device="meta") for k, x in w.items()}))
+        return self.inner.state_bytes(w) + COUNT.itemsize * len(found)
 
 
 def _momenta(part: Part, s: State) -> list[Params]:
@@ -139,25 +142,9 @@ def _instead(part: Part, s: State, new: State) -> State:
     return tuple(map(_instead, (part.yes, part.no), s, new)) if isinstance(part, Route) else s
 
 
-def _whole_number(x: Any) -> bool:
-    return isinstance(x, int) and not isinstance(x, bool)
-
-
 def _counts(s: Any) -> Any:
     """The state with whole numbers as tensors."""
-    return _each(lambda x: torch.tensor(x, dtype=COUNT) if _whole_number(x) else x, s)
-
-
-def _counted(s: Any) -> int:
-    found: list[int] = []
-    _each(lambda x: found.append(1) if _whole_number(x) else None, s)
-    return len(found)
-
-
-def _each(f: Any, s: Any) -> Any:
-    if isinstance(s, dict):
-        return {k: _each(f, x) for k, x in s.items()}
-    return tuple(_each(f, x) for x in s) if isinstance(s, tuple) else f(s)
+    return each_count(lambda x: torch.tensor(x, dtype=COUNT), s)
 
 
 def _where(yes: Tensor, a: Any, b: Any) -> Any:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from adamantine.optim import limits
 from adamantine.optim.decay import Decay
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
+from adamantine.optim.random_signs import signs
 from adamantine.optim.schedule import Constant, Schedule
 from adamantine.part import Part, State
 from adamantine.point import Point
@@ -55,7 +55,7 @@ class Sophia(Part):
         """The clipped step."""
         t, h = s
         if t % self.period == 0:
-            v = {k: signs(x, p, k) if k in u else torch.zeros_like(x) for k, x in p.w.items()}
+            v = {k: signs(x, p, f"sophia/{k}") if k in u else torch.zeros_like(x) for k, x in p.w.items()}
             product = p.hvp(v)
             h = {k: torch.lerp(h[k], v[k] * product[k], 1 - self.beta) for k in u}
         out = {k: (x / (self.gamma * h[k]).clamp_min(self.eps)).clamp(-1, 1) for k, x in u.items()}
@@ -64,12 +64,6 @@ class Sophia(Part):
     def state_bytes(self, w: Params) -> int:
         """One copy of the weights."""
         return size_bytes(w)
-
-
-def signs(x: Tensor, p: Point, name: str) -> Tensor:
-    """Independent uniform signs in the shape of `x`."""
-    drawn = torch.randint(2, x.shape, generator=p.rng(f"sophia/{name}"))
-    return drawn.to(x.device, x.dtype) * 2 - 1
 
 
 def sophia(
