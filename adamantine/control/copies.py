@@ -55,3 +55,11 @@ class Copies:
         """Go on from `held`; the generators are resumed by whoever owns them."""
         for name, x in held.items():
             setattr(self, name, x.cpu().numpy().copy())
+
+
+def opened(world: Any, rngs: Sequence[torch.Generator], copies: int) -> Any:
+    """`Copies` of a world, or what the world's own `open(rngs, copies)` gives where its physics are not pure functions.
+
+    That has `observation [n, d]`, `step(action) -> Moved`, and `state_dict`, `load_state_dict` or `resumable = False`.
+    """
+    return world.open(rngs, copies) if hasattr(world, "open") else Copies(world, rngs, copies)

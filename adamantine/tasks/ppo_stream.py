@@ -1,0 +1,205 @@
+"""The batches that proximal policy optimization learns from: rollouts, advantages, and how they are dealt."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adamantine.control.world import Array
+from adamantine.tasks.rollouts import Met, Rollouts
+from adamantine.tree import Params
+
+Batch = dict[str, Tensor]
+
+
+class Stream:
+    """Minibatches for a stack of agents; all randomness of an agent comes from its own generator.
+
+    The copies held out have generators of their own, seeded by the agents', so that they change nothing.
+    """
+
+    def __init__(self, task: Any, rngs: Sequence[torch.Generator]) -> None:
+        self.task, self.rngs, self.renewals = task, rngs, 0
+        self.training = Rollouts(task.world, rngs, task.envs, task.gamma, task.normalize)
+        self.apart = [torch.Generator().manual_seed(g.initial_seed() ^ 0x5EED) for g in rngs] if task.held_out else []
+        self.probing = Rollouts(task.world, self.apart, task.held_out) if task.held_out else None
+        if self.probing is not None and task.normalize:
+            self.probing.normalised = _Lent(self.training.normalised)
+        self.held_out: Batch | None = None
+        self.rollout: Batch = {}
+        self.dealt: Batch = {}
+        self.at, self.epoch = 0, 0
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the copies can be put back."""
+        return getattr(self.training.copies, "resumable", True)
+
+    def __call__(self, w: Params) -> Batch:
+        """The next minibatch; acts first, where the rollout has been used up."""
+        if self.at == 0:
+            if self.epoch % self.task.epochs == 0:
+                self._act(w)
+            self._deal()
+            self.epoch += 1
+        batch = {k: x[:, self.at] for k, x in self.dealt.items()}
+        self.at = (self.at + 1) % self.task.minibatches
+        return batch
+
+    def told(self) -> dict[str, Array]:
+        """What the training episodes came to, for each agent."""
+        return self.training.told()
+
+    @torch.inference_mode()
+    def _act(self, w: Params) -> None:
+        w = {k: x.cpu() for k, x in w.items()}
+        self.rollout = self._batch(w, self.training, self.rngs, self.task.envs)
+        if self.probing is not None:
+            held = self._batch(w, self.probing, self.apart, self.task.held_out)
+            self.held_out = held | {"advantage": _standardised(held["advantage"])}
+        self.renewals += 1
+
+    def _batch(self, w: Params, rollouts: Rollouts, rngs: Sequence[torch.Generator], copies: int) -> Batch:
+        policy, steps, like = self.task.policy, self.task.horizon, w["actor.head.bias"]
+        noise = torch.stack([policy.noise(g, steps, copies) for g in rngs], 1)
+
+        def act(x: Array, t: int) -> Array:
+            return policy.act(*self.task.acting(w, torch.from_numpy(x).to(like.dtype)), noise[t]).numpy()
+
+        met = rollouts.collect(act, steps)
+        s, n = met.reward.shape[0], steps * copies
+        x, action = torch.from_numpy(met.observation).reshape(s, n, -1), torch.from_numpy(met.action)
+        action = action.reshape(s, n, *action.shape[3:])
+        seen = x.to(like.dtype)
+        logs = policy.log_prob(*self.task.acting(w, seen), action)
+        value = self.task.critic(w, seen)[..., 0]
+        advantage = self._advantages(w, met, value.reshape(met.reward.shape).numpy())
+        found = {"observation": x, "action": action, "log_prob": logs, "value": value}
+        found |= {"advantage": torch.from_numpy(advantage).reshape(s, n).to(value.dtype)}
+        found |= {"target": found["advantage"] + value, "reward": torch.from_numpy(met.reward).reshape(s, n).float()}
+        return {k: x.clone() for k, x in found.items()}
+
+    def _advantages(self, w: Params, met: Met, value: Array) -> Array:
+        """Generalized advantages `[S, T, N]`: `A_t = r_t + gamma V_t+1 - V_t + gamma lam A_t+1` within an episode."""
+        like, gamma = w["critic.head.bias"], self.task.gamma
+        reward = met.reward
+        if len(met.cut):
+            reward = reward + gamma * self._cut_values(w, met)
+        after = self.task.critic(w, torch.from_numpy(met.last).to(like.dtype))[..., 0].numpy()
+        goes_on = gamma * (1.0 - (met.ended | met.truncated))
+        delta = reward + goes_on * np.concatenate([value[:, 1:], after[:, None]], 1) - value
+        carried = self.task.lam * goes_on
+        out, last = np.empty_like(delta), np.zeros_like(after, dtype=np.float64)
+        for t in range(delta.shape[1] - 1, -1, -1):
+            last = delta[:, t] + carried[:, t] * last
+            out[:, t] = last
+        return out
+
+    def _cut_values(self, w: Params, met: Met) -> Array:
+        """Values where episodes ran out of time, zero elsewhere, `[S, T, N]`."""
+        agent, t, copy = np.nonzero(met.truncated)
+        place = np.arange(len(agent)) - np.searchsorted(agent, agent)
+        padded = np.zeros((met.reward.shape[0], int(place.max()) + 1, met.cut.shape[1]), np.float32)
+        padded[agent, place] = met.cut
+        values = self.task.critic(w, torch.from_numpy(padded).to(w["critic.head.bias"].dtype))[..., 0].numpy()
+        out = np.zeros_like(met.reward)
+        out[agent, t, copy] = values[agent, place]
+        return out
+
+    def _deal(self) -> None:
+        """Cut the rollout into minibatches `[S, minibatches, B, ...]` in an order of each agent's own."""
+        n, parts = self.rollout["value"].shape[1], self.task.minibatches
+        order = torch.stack([torch.randperm(n, generator=g) for g in self.rngs])
+        rows = torch.arange(len(order)).unsqueeze(1)
+        self.dealt = {k: x[rows, order].unflatten(1, (parts, n // parts)) for k, x in self.rollout.items()}
+        self.dealt["advantage"] = _standardised(self.dealt["advantage"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the agents' generators."""
+        return {
+            "training": self.training.state_dict(),
+            "probing": None if self.probing is None else self.probing.state_dict(),
+            "apart": [g.get_state() for g in self.apart],
+            "held_out": self.held_out,
+            "rollout": self.rollout,
+            "dealt": self.dealt,
+            "counts": (self.renewals, self.at, self.epoch),
+        }
+
+    def load_state_dict(self, held: dict[str, Any]) -> None:
+        """Go on from `held`."""
+        self.training.load_state_dict(held["training"])
+        if self.probing is not None:
+            self.probing.load_state_dict(held["probing"])
+        for g, state in zip(self.apart, held["apart"], strict=True):
+            g.set_state(state.cpu())
+        self.held_out, self.rollout, self.dealt = held["held_out"], held["rollout"], held["dealt"]
+        self.renewals, self.at, self.epoch = held["counts"]
+
+
+class _Lent:
+    """Another's statistics, to which nothing is added."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+
+    def observation(self, x: Array, count: bool = True) -> Array:
+        return self.owner.observation(x, count=False)
+
+    def reward(self, r: Array, over: Array) -> Array:
+        return self.owner.reward(r, over, count=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, held: dict[str, Any]) -> None:
+        pass
+
+
+class Alone:
+    """The stream of a stack of one, for one agent."""
+
+    def __init__(self, stack: Any) -> None:
+        self.stack = stack
+
+    def __call__(self, w: Params) -> Batch:
+        """A batch by the weights `w`."""
+        return _first(self.stack({k: x.unsqueeze(0) for k, x in w.items()}))
+
+    @property
+    def renewals(self) -> int:
+        """How often the objective has changed."""
+        return self.stack.renewals
+
+    @property
+    def held_out(self) -> Batch | None:
+        """A batch of the present objective that nothing is trained on."""
+        return None if self.stack.held_out is None else _first(self.stack.held_out)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it can be put back."""
+        return self.stack.resumable
+
+    def told(self) -> dict[str, float]:
+        """What is known so far."""
+        return {k: float(x[0]) for k, x in self.stack.told().items() if np.isfinite(x[0])}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The stack's."""
+        return self.stack.state_dict()
+
+    def load_state_dict(self, held: dict[str, Any]) -> None:
+        """Go on from `held`."""
+        self.stack.load_state_dict(held)
+
+
+def _first(batch: Batch) -> Batch:
+    return {k: x[0] for k, x in batch.items()}
+
+
+def _standardised(x: Tensor) -> Tensor:
+    """Mean 0 and variance 1 along the last axis."""
+    return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-8)
