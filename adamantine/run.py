@@ -141,20 +141,21 @@ class Run:
             if step % self.every == 0 or step == self.steps - 1:
                 yield Row(step, "loss", window[0] / window[1])
                 window = 0.0, 0
-                yield from _rows(draw.told() if hasattr(draw, "told") else {}, step)  # pyright: ignore
-                yield from _measure(self.probes, p.after(u, s, optimizer))
+                yield from numbers(draw.told() if hasattr(draw, "told") else {}, step)  # pyright: ignore
+                yield from measured(self.probes, p.after(u, s, optimizer))
             if self.score_every and step and step % self.score_every == 0:
-                yield from _rows(self.task.score(optimizer.read(w, s)), step)
+                yield from numbers(self.task.score(optimizer.read(w, s)), step)
             w = tree.add(w, u, -1.0)
         if not math.isfinite(float(tree.norm(w))):
             yield Diverged(self.steps, f"a weight was no longer finite after step {self.steps - 1}")
             return
         w = optimizer.read(w, s)
-        yield from _rows(self.task.score(w), self.steps)
+        yield from numbers(self.task.score(w), self.steps)
         yield Trained(self.steps, w)
 
 
-def _measure(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
+def measured(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
+    """What every probe says of a point."""
     for probe in probes:
         out = probe(p)
         named = out if isinstance(out, dict) else {_name(probe): out}
@@ -162,8 +163,9 @@ def _measure(probes: tuple[Probe, ...], p: Point) -> Iterator[Row]:
             yield Row(p.step, name, float(value))
 
 
-def _rows(numbers: dict[str, float], step: int) -> Iterator[Row]:
-    return (Row(step, name, float(value)) for name, value in numbers.items())
+def numbers(named: dict[str, float], step: int) -> Iterator[Row]:
+    """Numbers by name, as rows."""
+    return (Row(step, name, float(value)) for name, value in named.items())
 
 
 def _name(probe: Probe) -> str:
