@@ -1,10 +1,10 @@
 """An optimizer applied to a stack of runs, each with its own numbers and its own state.
 
 Four ways, from fast to sure: on all weights of a run as one vector; on one vector for each first part of the tensors'
-names (`actor`, `critic`); on every tensor; and run by run. The first three go through `torch.func.vmap`. A vector for many
-tensors is right only for parts that do not ask what belongs to which tensor, so at the first step each way is tried
-beside the last one, at steps spread over training and with a renewal, on two runs and the gradients at hand: the first
-that gives the same updates to rounding is taken.
+names (`actor`, `critic`); on every tensor; and run by run. The first three go through `torch.func.vmap`. One vector for
+many tensors is right only for parts that do not ask what belongs to which tensor, so at the first step each way is
+tried beside the last one, at steps spread over training and with a renewal, on two runs and the gradients at hand: the
+first that gives the same updates to rounding is taken.
 """
 
 import copy
