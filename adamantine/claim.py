@@ -19,11 +19,12 @@ from types import ModuleType
 from typing import Any
 
 from adamantine import claims
-from adamantine.engine import Progress, execute
+from adamantine.engine import execute
 from adamantine.module import FileError, load_file, own_traceback
 from adamantine.result import Result, Results
 from adamantine.run import Run
 from adamantine.store import Store
+from adamantine.work import Progress
 
 SCALES = ("tiny", "laptop", "gpu")
 PARTS = ("runs", "verdict", "figures")

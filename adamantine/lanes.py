@@ -7,7 +7,6 @@ tried beside the last one, at steps spread over training and with a renewal, on 
 first that gives the same updates to rounding is taken.
 """
 
-import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from adamantine import tree
 from adamantine.part import Part
 from adamantine.point import Point
+from adamantine.slots import merged, placed
 
 Groups = dict[str, list[str]]
 TOLERANCE = 1e-3
@@ -66,7 +66,7 @@ class Way:
     def __init__(self, parts: Sequence[Part], groups: Groups | None) -> None:
         self.parts, self.groups = list(parts), groups
         self.numbers: list[list[float]] = []
-        self.part = parts[0] if groups is None else _merged(list(parts), self.numbers)
+        self.part = parts[0] if groups is None else merged(list(parts), self.numbers)
 
     def init(self, w: tree.Params) -> Any:
         """States of all runs: a list of them, or one of stacked tensors."""
@@ -87,7 +87,7 @@ class Way:
         new: list[Any] = []
 
         def one(w: tree.Params, grad: tree.Params, batch: Any, tensors: list[Tensor], numbers: list[Tensor]) -> Any:
-            part = _placed(self.part, numbers)
+            part = placed(self.part, numbers)
             own = Point(p.task, w, batch, p.step, p.steps, _Nobody(), renewals=p.renewals).given(grad)  # pyright: ignore
             state = rest(tensors)
             state = part.renew(state, own) if renewed else state
@@ -185,41 +185,6 @@ def _close(a: tree.Params, b: tree.Params) -> bool:
     return float(tree.norm(tree.add(a, b, -1.0))) <= TOLERANCE * float(tree.norm(b)) and all(
         torch.allclose(x, b[k], rtol=TOLERANCE, atol=TOLERANCE * float(b[k].abs().mean())) for k, x in a.items()
     )
-
-
-def _merged(parts: list[Any], numbers: list[list[float]]) -> Any:
-    """One composition with a `_Slot` for each number that differs; the values are put in `numbers`."""
-    first = parts[0]
-    if dataclasses.is_dataclass(first) and not isinstance(first, type):
-        new = object.__new__(type(first))  # past the checks, which are for numbers
-        for f in dataclasses.fields(first):
-            object.__setattr__(new, f.name, _merged([getattr(x, f.name) for x in parts], numbers))
-        return new
-    if isinstance(first, tuple):
-        return tuple(_merged(list(xs), numbers) for xs in zip(*parts, strict=True))
-    if isinstance(first, float) and len(set(parts)) > 1:
-        numbers.append(parts)
-        return _Slot(len(numbers) - 1)
-    return first
-
-
-def _placed(x: Any, numbers: list[Tensor]) -> Any:
-    """The composition with numbers in its slots."""
-    if isinstance(x, _Slot):
-        return numbers[x.place]
-    if isinstance(x, tuple):
-        return tuple(_placed(y, numbers) for y in x)
-    if not isinstance(x, Part) and not (dataclasses.is_dataclass(x) and not isinstance(x, type)):
-        return x
-    new = copy.copy(x)
-    for f in dataclasses.fields(x):
-        object.__setattr__(new, f.name, _placed(getattr(x, f.name), numbers))
-    return new
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slot:
-    place: int
 
 
 class _Nobody:

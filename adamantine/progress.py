@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.text import Text
 
 from adamantine.claim import Asked
-from adamantine.engine import Progress as Reached
 from adamantine.result import Result
 from adamantine.run import Run
+from adamantine.work import Progress as Reached
 
 LINE_EVERY = 15.0
 

@@ -20,6 +20,7 @@ from adamantine.lanes import Lanes, of
 from adamantine.point import Point, Task, stream
 from adamantine.role import asks, bind
 from adamantine.run import DTYPES, Checkpoint, Diverged, Event, Run, Trained, measured, numbers
+from adamantine.slots import skeleton
 
 
 class Stack:
@@ -87,7 +88,7 @@ def cohort(run: Run) -> Any:
     """What runs must have in common to be stacked: all but seed, role and the numbers in the optimizer."""
     plain = dataclasses.replace(run, seed=0, role="report")
     rest = [getattr(plain, f.name) for f in dataclasses.fields(run) if f.name != "optimizer"]
-    return repr((rest, _skeleton(run.optimizer)))
+    return repr((rest, skeleton(run.optimizer)))
 
 
 def events(
@@ -179,12 +180,3 @@ def _scores(task: Task, lanes: Lanes, w: tree.Params, going: list[bool], step: i
 def _where(going: list[bool], new: tree.Params, old: tree.Params) -> tree.Params:
     mask = torch.tensor(going, device=next(iter(new.values())).device)
     return {k: torch.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, old[k]) for k, x in new.items()}
-
-
-def _skeleton(x: Any) -> Any:
-    """A composition without its numbers."""
-    if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        return type(x), tuple(_skeleton(getattr(x, f.name)) for f in dataclasses.fields(x))
-    if isinstance(x, tuple):
-        return tuple(_skeleton(y) for y in x)
-    return float if isinstance(x, float) else x

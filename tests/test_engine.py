@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from adamantine.engine import Progress, execute, work
+from adamantine.engine import execute
 from adamantine.key import key_of
 from adamantine.module import load_file
 from adamantine.result import Result
 from adamantine.store import Store, StoreError
+from adamantine.work import Progress, groups, work
 
 TASKS = '''
 """Tasks that go wrong."""
@@ -45,6 +46,25 @@ class Line:
 
 def run(does="", steps=5, seed=0):
     return Run(Line(does), sgd(0.1), steps, seed, every=1)
+
+@dataclass(frozen=True)
+class Many(Line):
+    """Runs of it are stacked; "some" raise at a draw."""
+    stacks = True
+    def source(self, rng):
+        bad = self.does == "some" and torch.rand((), generator=rng) > 0.5
+        def draw(w):
+            if bad:
+                raise RuntimeError("the moon is wrong")
+            return torch.randn(3, generator=rng)
+        return draw
+    def losses(self, w, batch):
+        if self.does == "sleep":
+            time.sleep(0.02)
+        return w["w"].square().sum() + w["w"].sum() * batch
+
+def many(n, does="", steps=5):
+    return [Run(Many(does), sgd(0.1 + 0.1 * (i % 3)), steps, i, every=1) for i in range(n)]
 '''
 
 
@@ -90,13 +110,13 @@ def test_workers_give_the_rows_that_this_process_gives(tasks, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_from_its_checkpoint(tasks, tmp_path, monkeypatch):
-    monkeypatch.setattr("adamantine.engine.TOLD_EVERY", -1.0)  # each step is told, however slow the machine
+    monkeypatch.setattr("adamantine.work.TOLD_EVERY", -1.0)  # each step is told, however slow the machine
     store, run = Store(tmp_path / "store"), tasks.run("sleep", steps=12)
     key = key_of(run)
-    for event in work(key, run, store, checkpoint_every=0):
+    for event in work([(key, run)], store, checkpoint_every=0):
         if isinstance(event, Progress):
             break  # as Ctrl-C does: the generator is closed, nothing is written
-    events = work(key, run, store, checkpoint_every=0)
+    events = work([(key, run)], store, checkpoint_every=0)
     for event in events:
         if isinstance(event, Progress) and event.step >= 9:
             break
@@ -167,3 +187,51 @@ def figures(scale, results):
     assert f"{len(stored)} runs known, {8 - len(stored)} to execute" in again.stdout
     assert f"{8 - len(stored)} runs executed" in again.stdout
     assert len(list(Store(tmp_path / "s").results())) == 8
+
+
+def test_runs_that_gain_by_it_are_stacked_and_go_as_they_would_alone(tasks, tmp_path):
+    runs = [*tasks.many(7), tasks.run()]
+    keyed = [(key_of(r), r) for r in runs]
+    assert [len(g) for g in groups(keyed, 1)] == [7, 1]
+    assert [len(g) for g in groups(keyed, 2)] == [3, 4, 1]
+    assert [len(g) for g in groups([(str(i), r) for i, r in enumerate(tasks.many(81))], 1)] == [27, 27, 27]
+    found = finished(runs, Store(tmp_path / "together"), jobs=2, files=[Path(tasks.__file__)])
+    assert {r.provenance["stacked"] for r in found.values()} == {1, 3, 4}
+    for run in runs:
+        (alone,) = finished([run], Store(tmp_path / "apart")).values()
+        together = found[alone.key]
+        assert together.status == alone.status == "done"
+        assert [(r.step, r.name) for r in together.rows] == [(r.step, r.name) for r in alone.rows]
+        assert [r.value for r in together.rows] == pytest.approx([r.value for r in alone.rows], rel=1e-4, abs=1e-5)
+
+
+def test_one_of_a_stack_that_raises_does_not_take_the_others_with_it(tasks, tmp_path):
+    found = finished(tasks.many(6, "some"), Store(tmp_path / "store"))
+    ends = [r.status for r in found.values()]
+    assert {"failed", "done"} == set(ends)
+    assert all("the moon is wrong" in r.why for r in found.values() if r.status == "failed")
+
+
+def test_an_interrupted_stack_goes_on_from_its_checkpoint(tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr("adamantine.work.TOLD_EVERY", -1.0)
+    store, runs = Store(tmp_path / "store"), tasks.many(3, "sleep", 12)
+    keyed = [(key_of(r), r) for r in runs]
+    events = work(keyed, store, checkpoint_every=0)
+    for event in events:
+        if isinstance(event, Progress) and event.step >= 9:
+            break
+    events.close()
+    assert not list(store.results())
+    found = finished(runs, store)
+    assert all(r.provenance["resumed"] >= 8 for r in found.values())
+    assert not list((tmp_path / "store" / "checkpoints").iterdir())
+    whole = finished(runs, Store(tmp_path / "other"))
+    assert {k: r.rows for k, r in found.items()} == {k: r.rows for k, r in whole.items()}
+
+
+def test_one_of_a_stack_that_diverges_is_a_result(tasks, tmp_path):
+    runs = [*tasks.many(3, steps=40), tasks.Run(tasks.Many(), tasks.sgd(1e30), 40, 9, every=1)]
+    found = finished(runs, Store(tmp_path / "store"))
+    assert [found[key_of(r)].status for r in runs] == ["done"] * 3 + ["diverged"]
+    assert "no longer finite at step" in found[key_of(runs[3])].why
+    assert found[key_of(runs[3])].last("held_out") == float("inf")

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from adamantine.engine import provenance
 from adamantine.result import DONE, Result
 from adamantine.store import Store, StoreError
 from adamantine.watching.journal import INTERRUPTED, Journal, spec_of
 from adamantine.watching.sinks import Sinks
+from adamantine.work import provenance
 
 LOG = logging.getLogger("adamantine.watch")
 FLUSH = 5.0  # seconds after which numbers are written, measured or not
