@@ -66,6 +66,7 @@ class Way:
     def __init__(self, parts: Sequence[Part], groups: Groups | None) -> None:
         self.parts, self.groups = list(parts), groups
         self.numbers: list[list[float]] = []
+        self.placed: list[Tensor] | None = None
         self.part = parts[0] if groups is None else merged(list(parts), self.numbers)
 
     def init(self, w: tree.Params) -> Any:
@@ -83,7 +84,10 @@ class Way:
         w, grad = self._joined(p.w), self._joined(p.grad)
         tensors, rest = _parted(s)
         like = next(iter(w.values()))
-        numbers = [torch.tensor(x, dtype=like.dtype, device=like.device) for x in self.numbers]
+        if self.placed is None:
+            self.placed = [torch.tensor(x, dtype=like.dtype, device=like.device) for x in self.numbers]
+        # Where tensors are joined, nobody could ask the task anything about a batch: it would only cost.
+        batch = p.batch if all(len(members) == 1 for members in self.groups.values()) else None
         new: list[Any] = []
 
         def one(w: tree.Params, grad: tree.Params, batch: Any, tensors: list[Tensor], numbers: list[Tensor]) -> Any:
@@ -96,7 +100,9 @@ class Way:
             new[:] = [put]
             return u, tensors
 
-        u, tensors = torch.func.vmap(one, randomness="error")(w, grad, p.batch, tensors, numbers)
+        u, tensors = torch.func.vmap(one, (0, 0, None if batch is None else 0, 0, 0), randomness="error")(
+            w, grad, batch, tensors, self.placed
+        )
         return self._cut(u, p.w), new[0](tensors)
 
     def _one_by_one(self, p: Point, s: Any, seeds: Sequence[str], renewed: bool) -> tuple[tree.Params, Any]:

@@ -34,7 +34,8 @@ class Stack:
         """Batches `[S, ...]` at the stacked weights."""
         if self.native:
             return self.draws[0](w)
-        return stacked([draw({k: x[i] for k, x in w.items()}) for i, draw in enumerate(self.draws)])
+        apart = zip(*(x.unbind() for x in w.values()), strict=True)
+        return stacked([draw(dict(zip(w, own, strict=True))) for draw, own in zip(self.draws, apart, strict=True)])
 
     @property
     def renewals(self) -> int:
@@ -162,6 +163,10 @@ def events(
 def stacked(xs: Sequence[Any]) -> Any:
     """Equal nestings of tensors as one of tensors `[S, ...]`. ValueError where shapes differ."""
     try:
+        if isinstance(xs[0], dict):  # pytrees cost more than what they hold
+            return {k: stacked([x[k] for x in xs]) for k in xs[0]}
+        if isinstance(xs[0], Tensor):
+            return torch.stack(list(xs))
         return tree_map(lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *xs)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(f"stacked: these runs have batches or weights of different shapes ({error}).") from error

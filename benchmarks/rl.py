@@ -116,8 +116,8 @@ def main():
         contestants |= {"2 x 32 on two cores": lambda: two_cores(32, 8192)}
         table("Proximal policy optimization, steps in cart-pole", rounds(contestants, args.rounds), "single agent")
     if "perceptrons" in args.only:
-        contestants = {"one by one": lambda: perceptrons(16, 300, False)}
-        contestants |= {"16 as one": lambda: perceptrons(16, 300, True)}
+        contestants = {"one by one": lambda: perceptrons(16, 1000, False)}
+        contestants |= {"16 as one": lambda: perceptrons(16, 1000, True)}
         table("16 perceptrons on digits, steps", rounds(contestants, args.rounds), "one by one")
 
 
