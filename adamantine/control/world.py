@@ -3,7 +3,7 @@
 Episodes, time limits and restarts are not the world's: `copies.py` sees to them.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -67,3 +67,13 @@ class Moved(NamedTuple):
     ended: Array
     truncated: Array
     final: Array
+
+
+def check_world(name: str, world: Any) -> None:
+    """Raise TypeError where `world`, given to `name`, is not one."""
+    lacking = [x for x in ("observations", "actions", "size", "limit") if not hasattr(world, x)]
+    if lacking or not (hasattr(world, "step") or hasattr(world, "open")):
+        raise TypeError(
+            f"{name}: world {world!r} lacks {', '.join(lacking) or 'step'}; give CartPole(), or "
+            'Gym("CartPole-v1") for an environment of Gymnasium.'
+        )

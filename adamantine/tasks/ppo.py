@@ -14,10 +14,12 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from adamantine.control.cart_pole import CartPole
+from adamantine.control.world import check_world
 from adamantine.nets.tower import Tower
 from adamantine.point import Draw, stream
+from adamantine.tasks.alone import Alone
 from adamantine.tasks.policy import Discrete, Gaussian, Policy
-from adamantine.tasks.ppo_stream import Alone, Stream
+from adamantine.tasks.ppo_stream import Stream
 from adamantine.tasks.rollouts import returns
 from adamantine.tree import Params
 
@@ -162,13 +164,3 @@ class PPO:
             return self.policy.act(*self.acting(w, torch.from_numpy(x).to(like.dtype)), drawn).numpy()
 
         return {"evaluated": returns(self.world, act, rngs, EPISODES).mean(1)}
-
-
-def check_world(name: str, world: Any) -> None:
-    """Raise TypeError where `world` is not one."""
-    lacking = [x for x in ("observations", "actions", "size", "limit") if not hasattr(world, x)]
-    if lacking or not (hasattr(world, "step") or hasattr(world, "open")):
-        raise TypeError(
-            f"{name}: world {world!r} lacks {', '.join(lacking) or 'step'}; give CartPole(), or "
-            'Gym("CartPole-v1") for an environment of Gymnasium.'
-        )
