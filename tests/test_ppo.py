@@ -132,7 +132,7 @@ def test_a_stack_of_streams_is_single_streams(world, normalize):
     stacked = task.sources([stream(seed, "data") for seed in range(3)])
     single = [task.source(stream(seed, "data")) for seed in range(3)]
     for step in range(40):
-        ws = [tree.each(lambda x: x + 0.01 * (step % 16 == 0), w) for w in ws]
+        ws = [tree.add(w, tree.each(torch.ones_like, w), 0.01 * (step % 16 == 0)) for w in ws]
         batch = stacked({k: torch.stack([w[k] for w in ws]) for k in ws[0]})
         losses = task.losses(
             {k: torch.stack([w[k] for w in ws]) for k in ws[0]}, tree.place(batch, "cpu", torch.float64)
