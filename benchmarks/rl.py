@@ -38,7 +38,7 @@ console = Console(width=110)
 def agents(n, env_steps, first=0):
     """Steps a second of `n` agents as one."""
     task = PPO()
-    parts = [Clip(0.5, adam(2.5e-4 * (1 + i % 4), eps=1e-5, schedule=Linear())) for i in range(n)]
+    parts = [Clip(0.5, adam(2.5e-4 * (1 + i % 4), eps=1e-5, schedule=Linear(warmup=0.0))) for i in range(n)]
     runs = [Run(task, part, task.steps(env_steps), first + i, every=16) for i, part in enumerate(parts)]
     start = time.perf_counter()
     for _ in stacked.events(runs):

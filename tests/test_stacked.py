@@ -97,7 +97,7 @@ def seeds_and_rates(task, make, steps=24, **kwargs):
 
 
 def clipped(rate):
-    return Clip(0.5, adam(rate, eps=1e-5, schedule=Linear()))
+    return Clip(0.5, adam(rate, eps=1e-5, schedule=Linear(warmup=0.0)))
 
 
 def split(rate):
