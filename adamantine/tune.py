@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adamantine.result import Results
+from adamantine.result import Result, Results
 from adamantine.run import Run
 
 
@@ -34,13 +34,14 @@ def tune(
     make: Callable[[float, int, str], Run],
     grid: Sequence[float],
     seeds: int = 2,
-    metric: str = "held_out",
+    metric: str | Callable[[Result], float] = "held_out",
     widen: int = 3,
 ) -> Tuned:
     """Choose the rate with the lowest mean `metric` on `seeds` tuning seeds.
 
-    `make(rate, seed, role)` builds the run; `grid` is geometric and the same for every arm. Raises ValueError
-    for a grid of fewer than three rates: its middle could not be told from its edge.
+    `metric` is the name of a row or a function of a finished run, lower is better. `make(rate, seed, role)` builds the
+    run; `grid` is geometric and the same for every arm. Raises ValueError for a grid of fewer than three rates: its
+    middle could not be told from its edge.
     """
     rates = sorted(float(r) for r in grid)
     if len(rates) < 3 or rates[0] <= 0:
@@ -56,7 +57,7 @@ def tune(
         for r, runs in asked.items():
             found = [results.get(run) for run in runs]
             if all(f is not None for f in found):
-                losses[r] = float(np.mean([_metric(f.last(metric)) for f in found if f is not None]))
+                losses[r] = float(np.mean([_loss(f, metric) for f in found if f is not None]))
         if missing:
             return Tuned(None, losses, every)
         best = min(losses, key=lambda r: (losses[r], r))
@@ -67,7 +68,8 @@ def tune(
     raise AssertionError("unreachable: the last widening returns")
 
 
-def _metric(x: float) -> float:
+def _loss(result: Result, metric: str | Callable[[Result], float]) -> float:
+    x = result.last(metric) if isinstance(metric, str) else metric(result)
     return math.inf if math.isnan(x) else x
 
 
