@@ -77,6 +77,11 @@ class DQN:
         """Probability of a random action after so many steps."""
         return max(self.last, self.first + (self.last - self.first) * env_step / self.exploration)
 
+    @property
+    def period(self) -> int:
+        """Steps of the optimizer between renewals."""
+        return self.sync // self.every
+
     def steps(self, env_steps: int) -> int:
         """How many steps of the optimizer so many steps in the world are; ValueError where they are not one."""
         if env_steps < self.starts + self.every:

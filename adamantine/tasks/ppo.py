@@ -85,6 +85,11 @@ class PPO:
         """The network that gives values."""
         return Tower("critic", self.world.observations, 1, (self.width,) * self.depth)
 
+    @property
+    def period(self) -> int:
+        """Steps of the optimizer between renewals."""
+        return self.epochs * self.minibatches
+
     def steps(self, env_steps: int) -> int:
         """How many steps of the optimizer so many steps in the world are, over all copies, whole rollouts only.
 
@@ -93,7 +98,7 @@ class PPO:
         rollouts = env_steps // (self.envs * self.horizon)
         if rollouts < 1:
             raise ValueError(f"PPO: {env_steps} steps are less than one rollout, {self.envs * self.horizon}.")
-        return rollouts * self.epochs * self.minibatches
+        return rollouts * self.period
 
     def init(self, rng: torch.Generator) -> Params:
         """Orthogonal weights, of gain 0.01 in the actor's head so that all actions are about as likely."""
