@@ -41,10 +41,10 @@ class Lanes:
         u, self.s = self.way.update(p, self.s, seeds, renewed)
         return u
 
-    def state(self, i: int) -> Any:
-        """The state of run `i`, as its way keeps it."""
+    def state(self, i: int, w: tree.Params) -> Any:
+        """The state of run `i`, whose weights are `w`, as it would be alone."""
         assert self.way is not None
-        return self.way.state(self.s, i)
+        return self.way.apart(self.way.state(self.s, i), w)
 
     def read(self, w: tree.Params, i: int) -> tree.Params:
         """The weights of run `i` to evaluate."""
@@ -119,6 +119,22 @@ class Way:
     def state(self, s: Any, i: int) -> Any:
         """The state of run `i`."""
         return s[i] if self.groups is None else of(s, i)
+
+    def apart(self, s: Any, w: tree.Params) -> Any:
+        """A run's state with vectors, where there are any in dicts by their names, cut into tensors like `w`."""
+        if isinstance(s, tuple):
+            return tuple(self.apart(x, w) for x in s)
+        if not isinstance(s, dict) or self.groups is None:
+            return s
+        found = {}
+        for name, x in s.items():
+            members = self.groups.get(name, [])
+            if isinstance(x, Tensor) and members and x.numel() == sum(w[k].numel() for k in members):
+                parts = x.reshape(-1).split([w[k].numel() for k in members])
+                found |= {k: part.reshape(w[k].shape) for k, part in zip(members, parts, strict=True)}
+            else:
+                found[name] = self.apart(x, w)
+        return found
 
     def read(self, w: tree.Params, s: Any, i: int) -> tree.Params:
         """The weights of run `i` to evaluate, from its weights."""

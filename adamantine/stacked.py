@@ -146,7 +146,7 @@ def events(
                 if first.probes:
                     own = Point(task, of(w, i), of(batch, i), step, first.steps, seeds[i], renewals=now)
                     own = dataclasses.replace(own, held_out=of(apart, i), notes=notes[i])
-                    own = own.after(of(u, i), lanes.state(i), lanes.parts[i])
+                    own = own.after(of(u, i), lanes.state(i, own.w), lanes.parts[i])
                     yield from ((i, row) for row in measured(first.probes, own))
             windows = [(0.0, 0)] * size
         if first.score_every and step and step % first.score_every == 0:

@@ -105,8 +105,13 @@ def split(rate):
 
 
 def norm_of_weights(p):
-    """A probe that sees weights, update and the state's step."""
-    return {"size": float(tree.norm(p.w)), "update": float(tree.norm(p.u)), "apart": float(len(p.held_out["value"]))}
+    """A probe that sees weights, update and what the state holds of averages."""
+    held = {f"{m.kind} of {m.t}": float(tree.norm(m.value)) for m in p.optimizer.moments(p.s, p.w)}
+    return held | {
+        "size": float(tree.norm(p.w)),
+        "update": float(tree.norm(p.u)),
+        "apart": float(len(p.held_out["value"])),
+    }
 
 
 @pytest.mark.parametrize("make", [clipped, split], ids=lambda f: f.__name__)

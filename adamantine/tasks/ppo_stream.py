@@ -52,7 +52,7 @@ class Stream:
         """What the training episodes came to, for each agent."""
         return self.training.told()
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: its tensors could not take part in a loss
     def _act(self, w: Params) -> None:
         w = {k: x.cpu() for k, x in w.items()}
         self.rollout = self._batch(w, self.training, self.rngs, self.task.envs)
@@ -65,6 +65,7 @@ class Stream:
         policy, steps, like = self.task.policy, self.task.horizon, w["actor.head.bias"]
         noise = torch.stack([policy.noise(g, steps, copies) for g in rngs], 1)
 
+        @torch.inference_mode()
         def act(x: Array, t: int) -> Array:
             return policy.act(*self.task.acting(w, torch.from_numpy(x).to(like.dtype)), noise[t]).numpy()
 
