@@ -19,6 +19,7 @@ from adamantine.claim import Asked, ClaimError, asked, load, pursue, question
 from adamantine.engine import cores
 from adamantine.finding import Figure, Finding, Findings, Gallery, Table
 from adamantine.module import own_traceback
+from adamantine.profiled import profile
 from adamantine.progress import Watch, duration
 from adamantine.recipes import recipes
 from adamantine.report import page, periodic
@@ -27,9 +28,9 @@ from adamantine.report.palette import colours
 from adamantine.report.paper import paper
 from adamantine.result import Result, Results
 from adamantine.store import Store, StoreError
+from adamantine.stored import STORE, StorePath, compact, show
 from adamantine.watched import watched
 
-STORE = Path("adamantine-store")
 COLOUR = {"supported": "green", "refuted": "red", "inconclusive": "yellow"}
 
 app = App(
@@ -37,11 +38,11 @@ app = App(
     help="A laboratory for the science of deep-learning optimizers.",
     suppress_keyboard_interrupt=False,  # `main` says what becomes of the work
 )
-app.command(watched)
+for command in (show, compact, watched, profile):
+    app.command(command)
 console = Console()
 
 Scale = Annotated[str, Parameter(help="tiny (seconds), laptop (minutes on two cores) or gpu (hours).")]
-StorePath = Annotated[Path, Parameter(help="Folder of the results; made when needed.")]
 
 
 @app.command
@@ -121,31 +122,6 @@ def list_(
         draw.write_text(periodic.svg(recipes()))
         console.print(f"drawn: {draw}")
     console.print(Text(f"`adamantine list {kind} NAME` says all about one.", style="dim"))
-    return 0
-
-
-@app.command
-def show(key: str, *, store: StorePath = STORE) -> int:
-    """Show the run whose key starts with KEY: what it was, how it ended, where and when, and its last numbers."""
-    result, spec = Store(store).find(key)
-    facts = {"key": result.key, "status": result.status, "run": spec.run, **result.provenance}
-    facts.pop("code", None)
-    for name, value in facts.items():
-        console.print(Text(f"{name:>11}  ", style="dim") + Text(str(value)))
-    if result.why:
-        console.print(Text(result.why.rstrip(), style="red"))
-    last = {r.name: r for r in result.rows}
-    for name, row in last.items():
-        console.print(Text(f"{name:>11}  ", style="dim") + Text(f"{row.value:.6g} at step {row.step}"))
-    return 0
-
-
-@app.command
-def compact(*, store: StorePath = STORE) -> int:
-    """Fold the finished runs of a store into two Parquet files, which pandas, Polars and DuckDB read."""
-    place = Store(store)
-    place.check()
-    console.print(f"{place.compact()} runs folded into {store / 'compact'}")
     return 0
 
 

@@ -43,7 +43,7 @@ class Asked:
 
 def names() -> list[str]:
     """The claims that come with the package."""
-    return sorted(m.name for m in pkgutil.iter_modules(claims.__path__))
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(claims.__path__))
 
 
 def load(name: str) -> ModuleType:
@@ -53,8 +53,8 @@ def load(name: str) -> ModuleType:
             module = load_file(name)
         except FileError as error:
             raise ClaimError(str(error)) from error
-    elif name in names():
-        module = importlib.import_module(f"{claims.__name__}.{name}")
+    elif name.replace("_", "-") in names():
+        module = importlib.import_module(f"{claims.__name__}.{name.replace('-', '_')}")
     else:
         near = difflib.get_close_matches(name, names(), 3, 0.4) or names()
         raise ClaimError(f"there is no claim {name!r}; nearest: {', '.join(near)}. A file of your own ends in .py.")

@@ -73,7 +73,7 @@ def _modules(package: str) -> Iterator[ModuleType]:
 def _inside(module: ModuleType, kind: str) -> Iterator[Entry]:
     doc = inspect.getdoc(module) or ""
     if kind == "claims":
-        yield Entry(module.__name__.split(".")[-1], module.__name__, _first(doc), _source(doc))
+        yield Entry(module.__name__.split(".")[-1].replace("_", "-"), module.__name__, _first(doc), _source(doc))
         return
     for name, x in vars(module).items():
         if name.startswith("_") or getattr(x, "__module__", "") != module.__name__ or not _is(x, kind):

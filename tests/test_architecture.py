@@ -32,11 +32,12 @@ LAYERS = [
     {"stats", "finding", "tune", "module", "checkpoint", "parquet"},
     {"evidence", "comparison", "scores", "store"},
     {"contest"},
-    {"panels", "scoreboard", "work", "landscape"},
+    {"panels", "scoreboard", "profiling", "work", "landscape"},
     {"engine"},
     {"report", "claims"},
     {"claim", "watching"},
-    {"progress", "catalogue", "watched"},
+    {"progress", "catalogue", "watched", "stored"},
+    {"profiled"},
     {"__main__"},
 ]
 WITHIN = {
@@ -47,6 +48,7 @@ WITHIN = {
     "optim",
     "tasks",
     "probes",
+    "profiling",
     "assume",
     "report",
     "finding",

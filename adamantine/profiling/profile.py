@@ -58,9 +58,9 @@ class Profile:
     after, at the same weights), `jump` (ratio of their lengths), `naive_jump` (the same from batches trained on, which
     also sees that these were learnt by heart), `staleness` (cosine of momentum and gradient), `dormant`, `rank` and
     `norm` as `Observer` has them.
-    Of the task: `kl_step`, `churn`, `kl_renewal` (nats), `feedback` (squared shift of the inputs a dimension, per nat),
-    `reward_density` (share that is not 0), `reward_variety` (share that differs from the most frequent), `horizon`
-    (steps, by the discounts), `error_fraction`.
+    Of the task: `kl_step`, `churn`, `kl_renewal` (nats), `feedback` (squared shift of the inputs a dimension, per nat;
+    0 where nothing ever changes), `reward_density` (share that is not 0), `reward_variety` (share that differs from the
+    most frequent), `horizon` (steps, by the discounts), `error_fraction`.
     """
 
     sections: tuple[Section, ...]
@@ -80,9 +80,13 @@ class Profile:
         return found[group]
 
 
-NOT_DETECTABLE = "not detectable: the gradient does not stand out of its noise"
-NEVER = "does not apply: the objective never changes"
-UNTOLD = "does not apply: the task does not tell it"
+# Why there is no estimate, and what that means.
+NOT_DETECTABLE, NEVER, UNTOLD = "not detectable", "never changes", "not told"
+LEGEND = {
+    NOT_DETECTABLE: "the squared gradient does not stand out of its noise over these seeds",
+    NEVER: "does not apply: the task has no renewals, its objective stays",
+    UNTOLD: "does not apply: the task has no method that tells it",
+}
 
 
 def profile_of(results: Sequence[Result], rate: float, batch: int, period: int, horizon: float = math.nan) -> Profile:
@@ -123,7 +127,9 @@ def _estimate(seeds: list[dict[str, float]], of: Ratio, needs: Sequence[str], wh
     if any(name not in m for m in seeds for name in needs):
         return Estimate(math.nan, -math.inf, math.inf, len(seeds), why)
     effect = stats.mean([of(m) for m in seeds])
-    return Estimate(effect.value, effect.low, effect.high, len(seeds))
+    return Estimate(
+        effect.value, effect.low, effect.high, len(seeds), NOT_DETECTABLE if math.isnan(effect.value) else ""
+    )
 
 
 def _group(group: str, seeds: list[dict[str, float]], batch: int, period: int) -> Section:
@@ -133,7 +139,8 @@ def _group(group: str, seeds: list[dict[str, float]], batch: int, period: int) -
 
     def ratio(above: str, power: float = 1.0, below: str = "signal") -> Ratio:
         """By the mean of the denominator over seeds: one seed's may be near zero."""
-        return lambda m: math.copysign(abs(m[above] / total[below]) ** power, m[above])
+        scale = abs(total.get(below, 0.0)) or math.inf
+        return lambda m: math.copysign(abs(m[above] / scale) ** power, m[above])
 
     def told(of: Ratio, needs: Sequence[str], why: str, signal: bool = True) -> Estimate:
         if signal and not seen and all(n in total for n in needs):
@@ -155,7 +162,7 @@ def _group(group: str, seeds: list[dict[str, float]], batch: int, period: int) -
         "drift_a_step": told(lambda m: ratio("drift")(m) / period**2, changes, NEVER),
         "shift_cosine": told(cosine, changes, NEVER),
         "jump": told(lambda m: math.sqrt(max(total["signal"], 0) / max(m["before"], 1e-300)), changes, NEVER),
-        "naive_jump": told(lambda m: math.sqrt(m["fresh"] / m["stale"]), ["fresh", "stale"], NEVER, False),
+        "naive_jump": told(ratio("fresh", 0.5, "stale"), ["fresh", "stale"], NEVER, False),
         "staleness": told(stale, ["momentum_dot", "momentum_square"], UNTOLD),
         "dormant": _estimate(seeds, lambda m: m["dormant"], ["dormant"], UNTOLD),
         "rank": _estimate(seeds, lambda m: m["rank"], ["rank"], UNTOLD),
@@ -168,7 +175,12 @@ def _whole(seeds: list[dict[str, float]], horizon: float) -> Section:
     def plain(name: str, why: str = UNTOLD) -> Estimate:
         return _estimate(seeds, lambda m: m[name], [name], why)
 
-    slope = _estimate(seeds, lambda m: m["shift_kl"] / m["kl_kl"], ["shift_kl", "kl_kl"], NEVER)
+    def slope_of(m: dict[str, float]) -> float:
+        return m["shift_kl"] / m["kl_kl"] if m["kl_kl"] > 0 else math.nan
+
+    slope = _estimate(seeds, slope_of, ["shift_kl", "kl_kl"], NEVER)
+    if slope.why == NEVER:  # nothing that is predicted changes the data
+        slope = Estimate(0.0, 0.0, 0.0, len(seeds))
     far = Estimate(horizon, horizon, horizon, len(seeds), "" if math.isfinite(horizon) else UNTOLD)
     pairs = {name: plain(name) for name in ("kl_step", "churn", "error_fraction")}
     pairs |= {"kl_renewal": plain("kl_renewal", NEVER), "feedback": slope, "reward_density": plain("rewarded")}

@@ -6,6 +6,7 @@ drift are known in closed form, so that estimates of them can be held against th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, get_args
 
 import torch
@@ -68,12 +69,11 @@ class Dials:
 
     def theta(self, renewals: int) -> Tensor:
         """Where it is after so many renewals, `[dim]`; of length 1 at the first."""
-        rng = stream(self.seed, "theta")
-        steps = torch.randn(max(renewals, 1) + 1, self.dim, generator=rng, dtype=torch.float64)
-        steps = steps / steps.norm(dim=1, keepdim=True)
-        if self.kind == "line":
-            steps[1:] = steps[1]
-        return steps[0] + self.drift * steps[1:renewals].sum(0)
+        if renewals < 2:
+            return _direction(self.seed, self.dim, 0)
+        moves = (1 if self.kind == "line" else k for k in range(1, renewals))
+        way = torch.stack([_direction(self.seed, self.dim, k) for k in moves]).sum(0)
+        return _direction(self.seed, self.dim, 0) + self.drift * way
 
     def gradient(self, w: Tensor, renewals: int, frozen: Tensor) -> Tensor:
         """The expected gradient, `density (I + m m') (w - t)` with `m = sqrt(delay) feedback w'`, `[dim]`."""
@@ -113,6 +113,13 @@ class Dials:
         x = torch.randn(4096, self.dim, generator=stream(self.seed, "held out"), dtype=torch.float64)
         apart = w["w"].cpu().double() - self.theta(1)
         return {"held_out": float(0.5 * (x @ apart).square().mean())}
+
+
+@cache
+def _direction(seed: int, dim: int, k: int) -> Tensor:
+    """A random vector of length 1: the k-th of the walk."""
+    x = torch.randn(dim, generator=stream(seed, f"theta/{k}"), dtype=torch.float64)
+    return x / x.norm()
 
 
 class Stream:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import Categorical, Distribution
 
 from adamantine.data.digits import Digits
 from adamantine.nets.mlp import Mlp
@@ -71,6 +72,10 @@ class Images:
         """Logits `[B, classes]` and the losses."""
         logits = self.net(w, batch["x"])
         return logits, F.cross_entropy(logits, batch["y"], reduction="none")
+
+    def distribution(self, w: Params, batch: dict[str, Tensor]) -> Distribution:
+        """Of the class of each image."""
+        return Categorical(logits=self.net(w, batch["x"]), validate_args=False)
 
     @torch.no_grad()
     def score(self, w: Params) -> dict[str, float]:

@@ -23,9 +23,9 @@ class Twin:
 
     Observations are standard normal. As many examples as a rollout has are drawn at once and dealt into minibatches as
     often as the task deals its own, so that examples are seen again, and new ones are a renewal; but the objective
-    never changes. The loss is the cross-entropy of the teacher's action and, weighed as the task weighs it, half the squared
-    error of its value plus normal noise of deviation `noise`. What an optimizer gains here it does not gain by being
-    made for reinforcement learning.
+    never changes. The loss is the cross-entropy of the teacher's action and, weighed as the task weighs it, half the
+    squared error of its value plus normal noise of deviation `noise`. What an optimizer gains here it does not gain by
+    being made for reinforcement learning.
     """
 
     task: PPO = field(default_factory=PPO)
