@@ -167,7 +167,7 @@ def verdict(scale: str, results: Results) -> Findings:
     plain = [
         above(
             f"Adam, tuned, scores higher than {name}, tuned",
-            _turned(real, name, results),
+            real.against(ADAM, name, results),
             0.0,
             UNIT,
             tasks,
@@ -182,10 +182,6 @@ def verdict(scale: str, results: Results) -> Findings:
     return Findings(_answer(found, best), (*found[best], *others, *plain), tuple(notes))
 
 
-def _turned(c: Contest, name: str, results: Results) -> Any:
-    return c.against(ADAM, name, results)
-
-
 def _answer(found: dict[str, tuple[Finding, ...]], best: str) -> str:
     special = [
         name
@@ -194,7 +190,8 @@ def _answer(found: dict[str, tuple[Finding, ...]], best: str) -> str:
     ]
     better = [name for name, fs in found.items() if fs[0].verdict == SUPPORTED]
     gain = found[best][0]
-    size = f"the best of {len(found)}, {best}, differs by {gain.effect:.3f} ({gain.interval[0]:.3f} to {gain.interval[1]:.3f})"
+    size = f"the best of {len(found)}, {best}, differs by {gain.effect:.3f}"
+    size += f" ({gain.interval[0]:.3f} to {gain.interval[1]:.3f})"
     if special:
         return f"{', '.join(special)} beats a tuned Adam beyond its step sizes and not on the twin; {size}."
     if better:
