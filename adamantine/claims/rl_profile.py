@@ -181,8 +181,8 @@ def _answer(chief: Finding, hits: int, wins: list[Effect]) -> str:
     low, high = chief.interval
     return (
         f"The optimizer derived from each profile differs from Adam at its one default rate by {chief.effect:.3f} of "
-        f"the score ({low:.3f} to {high:.3f}); it scores higher on {hits} of {len(wins)} tasks, surely on {sure[0]}, and "
-        f"surely lower on {sure[1]}."
+        f"the score ({low:.3f} to {high:.3f}); it scores higher on {hits} of {len(wins)} tasks, surely on {sure[0]}, "
+        f"and surely lower on {sure[1]}."
     )
 
 

@@ -101,9 +101,7 @@ def verdict(scale: str, results: Results) -> Findings:
         above("Adam, tuned, scores higher than SGD, tuned", lead, 0.0, UNIT, tasks, c.keys(results, ADAM, SGD))
     )
     notes = c.notes(results)
-    notes.append(
-        "One random rotation a shape of tensor, the same in all runs; vectors and matrices within blocks of 256."
-    )
+    notes.append("One random rotation a length of tensor, the same in all runs, within blocks of 256 coordinates.")
     return Findings(_answer(found), tuple(found), tuple(notes))
 
 
@@ -116,8 +114,8 @@ def _answer(found: list[Finding]) -> str:
     }
     first = say.get(both.verdict, "It cannot be said whether Adam's dependence on the basis carries over")
     return (
-        f"{first}: with actor and critic rotated it scores {both.effect:+.3f} ({low:+.3f} to {high:+.3f}), beside a lead "
-        f"over SGD of {lead.effect:+.3f} ({lead.interval[0]:+.3f} to {lead.interval[1]:+.3f})."
+        f"{first}: with actor and critic rotated it scores {both.effect:+.3f} ({low:+.3f} to {high:+.3f}), beside a "
+        f"lead over SGD of {lead.effect:+.3f} ({lead.interval[0]:+.3f} to {lead.interval[1]:+.3f})."
     )
 
 

@@ -6,7 +6,7 @@ for one that has ended, its last reward is followed by the value of where it was
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,7 +35,11 @@ class PPO:
     generalized advantages (arXiv:1506.02438), `clip` bounds the ratio of probabilities and the change of values,
     `entropy` and `value` weigh the bonus and the critic's loss. `normalize` scales observations and rewards by running
     statistics, which are the stream's: such weights have no score without it. `held_out` copies are acted in besides
-    and not trained on; they change nothing else. ValueError where the numbers do not fit.
+    and not trained on; they change nothing else.
+
+    `behaviour_nats` puts noise into the weights of a copy that acts in place of the actor, anew at each rollout,
+    `action_nats` into the actions, so that the policy that acts diverges by so much; with the `gate` "silent" only
+    where the rollout before had no two different rewards. ValueError where the numbers do not fit.
     """
 
     world: Any = field(default_factory=CartPole)
@@ -52,6 +56,9 @@ class PPO:
     depth: int = 2
     normalize: bool = False
     held_out: int = 0
+    behaviour_nats: float = 0.0
+    action_nats: float = 0.0
+    gate: Literal["always", "silent"] = "always"
 
     def __post_init__(self) -> None:
         """Refuse what could not be played."""
@@ -67,6 +74,8 @@ class PPO:
             )
         if not (0 <= self.gamma <= 1 and 0 <= self.lam <= 1 and self.clip > 0):
             raise ValueError("PPO: gamma and lam lie in [0, 1], clip is above 0.")
+        if min(self.behaviour_nats, self.action_nats) < 0 or self.gate not in ("always", "silent"):
+            raise ValueError('PPO: nats are not negative, and gate is "always" or "silent".')
 
     @property
     def policy(self) -> Policy:

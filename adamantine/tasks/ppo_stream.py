@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adamantine.control.world import Array
+from adamantine.tasks import exploration
 from adamantine.tasks.rollouts import Met, Rollouts
 from adamantine.tree import Params
 
@@ -30,7 +31,7 @@ class Stream:
         self.held_out: Batch | None = None
         self.rollout: Batch = {}
         self.dealt: Batch = {}
-        self.at, self.epoch = 0, 0
+        self.at, self.epoch, self.spent = 0, 0, np.zeros(len(rngs))
 
     @property
     def resumable(self) -> bool:
@@ -49,38 +50,71 @@ class Stream:
         return batch
 
     def told(self) -> dict[str, Array]:
-        """What the training episodes came to, for each agent."""
-        return self.training.told()
+        """What the training episodes came to, for each agent, and how many nats were `spent` on exploring in all."""
+        exploring = self.task.behaviour_nats or self.task.action_nats
+        return self.training.told() | ({"spent": self.spent} if exploring else {})
 
     @torch.no_grad()  # not inference mode: its tensors could not take part in a loss
     def _act(self, w: Params) -> None:
         w = {k: x.cpu() for k, x in w.items()}
-        self.rollout = self._batch(w, self.training, self.rngs, self.task.envs)
+        acting, size = self._exploring(w)
+        self.rollout = self._batch(w, self.training, self.rngs, self.task.envs, acting, size)
         if self.probing is not None:
             held = self._batch(w, self.probing, self.apart, self.task.held_out)
             self.held_out = held | {"advantage": _standardised(held["advantage"])}
         self.renewals += 1
 
-    def _batch(self, w: Params, rollouts: Rollouts, rngs: Sequence[torch.Generator], copies: int) -> Batch:
+    def _batch(
+        self,
+        w: Params,
+        rollouts: Rollouts,
+        rngs: Sequence[torch.Generator],
+        copies: int,
+        acting: Params | None = None,
+        size: Tensor | None = None,
+    ) -> Batch:
         policy, steps, like = self.task.policy, self.task.horizon, w["actor.head.bias"]
         noise = torch.stack([policy.noise(g, steps, copies) for g in rngs], 1)
 
+        def outputs(x: Tensor) -> tuple[Tensor, Tensor | None]:
+            own = self.task.acting(w if acting is None else acting, x)
+            return own if size is None else exploration.mixed(policy, own, size)
+
         @torch.inference_mode()
         def act(x: Array, t: int) -> Array:
-            return policy.act(*self.task.acting(w, torch.from_numpy(x).to(like.dtype)), noise[t]).numpy()
+            return policy.act(*outputs(torch.from_numpy(x).to(like.dtype)), noise[t]).numpy()
 
         met = rollouts.collect(act, steps)
         s, n = met.reward.shape[0], steps * copies
         x, action = torch.from_numpy(met.observation).reshape(s, n, -1), torch.from_numpy(met.action)
         action = action.reshape(s, n, *action.shape[3:])
         seen = x.to(like.dtype)
-        logs = policy.log_prob(*self.task.acting(w, seen), action)
+        logs = policy.log_prob(*outputs(seen), action)
+        if acting is not None or size is not None:
+            self.spent += exploration.divergence(policy, self.task.acting(w, seen), outputs(seen)).double().numpy()
         value = self.task.critic(w, seen)[..., 0]
         advantage = self._advantages(w, met, value.reshape(met.reward.shape).numpy())
         found = {"observation": x, "action": action, "log_prob": logs, "value": value}
         found |= {"advantage": torch.from_numpy(advantage).reshape(s, n).to(value.dtype)}
         found |= {"target": found["advantage"] + value, "reward": torch.from_numpy(met.reward).reshape(s, n).float()}
         return {k: x.clone() for k, x in found.items()}
+
+    def _exploring(self, w: Params) -> tuple[Params | None, Tensor | None]:
+        """The copy of the actor that acts, and the noise in its actions; None for none."""
+        task, like = self.task, w["actor.head.bias"]
+        if not (task.behaviour_nats or task.action_nats):
+            return None, None
+        seen = self.rollout["observation"] if self.rollout else torch.from_numpy(self.training.observation)
+        x = seen.to(like.dtype)
+        on = torch.from_numpy(self.training.silent | (task.gate == "always")).to(like.dtype)
+        actor = {k: v for k, v in w.items() if k.startswith("actor.")}
+        acting, size = None, None
+        if task.behaviour_nats:
+            nats = task.behaviour_nats * on
+            acting = exploration.stirred(task.acting, task.policy, actor, x, self.rngs, nats)
+        if task.action_nats:
+            size = exploration.widened(task.policy, task.acting(acting or actor, x), task.action_nats * on)
+        return acting, size
 
     def _advantages(self, w: Params, met: Met, value: Array) -> Array:
         """Generalized advantages `[S, T, N]`: `A_t = r_t + gamma V_t+1 - V_t + gamma lam A_t+1` within an episode."""
@@ -127,6 +161,7 @@ class Stream:
             "rollout": self.rollout,
             "dealt": self.dealt,
             "counts": (self.renewals, self.at, self.epoch),
+            "spent": torch.from_numpy(self.spent.copy()),
         }
 
     def load_state_dict(self, held: dict[str, Any]) -> None:
@@ -138,6 +173,7 @@ class Stream:
             g.set_state(state.cpu())
         self.held_out, self.rollout, self.dealt = held["held_out"], held["rollout"], held["dealt"]
         self.renewals, self.at, self.epoch = held["counts"]
+        self.spent = held["spent"].cpu().numpy().copy()
 
 
 class _Lent:

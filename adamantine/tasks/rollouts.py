@@ -46,7 +46,7 @@ class Rollouts:
         self.running = np.zeros((len(rngs), copies))
         self.finished = [deque(maxlen=WINDOW) for _ in rngs]
         self.episodes, self.steps = np.zeros(len(rngs)), 0
-        self.silent = np.zeros(len(rngs), bool)
+        self.silent = np.ones(len(rngs), bool)
         self.observation = self._seen(self.copies.observation)
 
     def collect(self, act: Act, steps: int) -> Met:
