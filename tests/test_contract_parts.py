@@ -128,6 +128,10 @@ class Surface:
     def source(self, rng):
         return lambda w: torch.randn(6, tree.size(w), generator=rng, dtype=torch.float64)
 
+    def activations(self, w, batch):
+        """No hidden units."""
+        return {}
+
     def losses(self, w, batch):
         if self.transform is not None:
             w = self.transform.back(w)

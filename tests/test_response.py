@@ -145,6 +145,7 @@ def test_the_answer_to_a_gradient_that_flips_is_the_step(part):
 NO_ANSWER = {
     "Bounded",
     "Cautious",
+    "Continual",
     "Corrected",
     "CorrectedEma",
     "EqualRows",
@@ -157,12 +158,16 @@ NO_ANSWER = {
     "Normalize",
     "Orthogonalize",
     "Prodigy",
+    "Recycled",
     "Sam",
     "ScaledGradient",
+    "ShrinkPerturb",
     "Sign",
     "Sinkhorn",
     "Sophia",
     "Trac",
+    "UpdateNoise",
+    "Utility",
 }
 
 

@@ -14,6 +14,9 @@ CASES = {
     "corrected_sgd": [{"beta": 0.8, "step": 1e-4, "lr": 0.05, "tol": 1e-7}],
     "corrected_adam": [{"beta1": 0.8, "beta2": 0.9, "eps": 1e-4, "tol": 1e-7}],
     "obgd": [{"kappa": 30.0, "lr": 0.3}],
+    "redo": [{"beta1": 0.8, "beta2": 0.9, "eps": 1e-4}],
+    "upgd": [{"beta": 0.9, "sigma": 0.01, "decay": 0.1, "lr": 0.05}],
+    "adaptive_upgd": [{"beta1": 0.8, "beta2": 0.9, "eps": 1e-4, "beta": 0.9, "sigma": 0.01, "decay": 0.1}],
     "rad": [{"beta1": 0.8, "beta2": 0.9, "delta": 0.5, "growth": 10.0, "decay": 0.3}],
     "trac": [{"lr": 0.03, "beta1": 0.8, "beta2": 0.9, "eps": 1e-4}],
 }
@@ -38,6 +41,48 @@ def adam_rel(problem, w, steps, lr, beta1=0.9, beta2=0.999, eps=1e-8):
 def adam_reset(problem, w, steps, lr, beta1=0.9, beta2=0.999, eps=1e-8):
     """arXiv:2306.17833; as long as nothing changes, Adam."""
     return adam_rel(problem, w, steps, lr, beta1, beta2, eps)
+
+
+def redo(problem, w, steps, lr, beta1=0.9, beta2=0.999, eps=1e-8):
+    """arXiv:2302.12902; before the first units are recycled, Adam."""
+    return adam_rel(problem, w, steps, lr, beta1, beta2, eps)
+
+
+def upgd(problem, w, steps, lr, beta=0.999, sigma=1e-3, decay=0.0):
+    """arXiv:2404.00781, algorithm 1 with decay, utilities over all weights."""
+    return _perturbed(problem, w, steps, lr, lambda g, t: g, beta, sigma, decay)
+
+
+def adaptive_upgd(problem, w, steps, lr, beta1=0.9, beta2=0.999, eps=1e-8, beta=0.999, sigma=1e-3, decay=0.0):
+    """arXiv:2404.00781, with Adam's direction."""
+    m, v = _zeros(w), _zeros(w)
+
+    def direction(g, t):
+        out = {}
+        for k in g:
+            m[k] = beta1 * m[k] + (1 - beta1) * g[k]
+            v[k] = beta2 * v[k] + (1 - beta2) * g[k] ** 2
+            out[k] = m[k] / (1 - beta1**t) / ((v[k] / (1 - beta2**t)).sqrt() + eps)
+        return out
+
+    return _perturbed(problem, w, steps, lr, direction, beta, sigma, decay)
+
+
+def _perturbed(problem, w, steps, lr, direction, beta, sigma, decay):
+    utility = _zeros(w)
+    for t in range(1, steps + 1):
+        g = problem.grad(w, t - 1)
+        d = direction(g, t)
+        utility = {k: beta * utility[k] - (1 - beta) * g[k] * w[k] for k in w}
+        scaled = {k: u / (1 - beta**t) for k, u in utility.items()}
+        most = max(float(u.max()) for u in scaled.values())
+        new = {}
+        for k in w:
+            noise = torch.randn(w[k].shape, generator=stream(0, f"utility/{k}/{t - 1}"), dtype=w[k].dtype)
+            useful = torch.sigmoid(scaled[k] / most) if most > 0 else torch.full_like(w[k], 0.5)
+            new[k] = w[k] * (1 - lr * decay) - lr * (1 - useful) * (d[k] + sigma * noise)
+        w = new
+    return w
 
 
 def _sign(x, name, step):
