@@ -165,6 +165,7 @@ NO_ANSWER = {
     "Sign",
     "Sinkhorn",
     "Sophia",
+    "TowardStart",
     "Trac",
     "UpdateNoise",
     "Utility",

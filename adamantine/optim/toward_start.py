@@ -7,7 +7,6 @@ from adamantine import tree
 from adamantine.optim import limits
 from adamantine.part import Part, State
 from adamantine.point import Point
-from adamantine.response import Response, response
 from adamantine.tree import Params
 
 
@@ -28,10 +27,6 @@ class TowardStart(Part):
     def update(self, u: Params, s: State, p: Point) -> tuple[Params, State]:
         """`u + rate (w - w0)`."""
         return {k: x + self.rate * (p.w[k] - s[k]) for k, x in u.items()}, s
-
-    def response(self, s: State, p: Point) -> Response:
-        """The rate, as a pull."""
-        return response(p.w, pull=self.rate)
 
     def state_bytes(self, w: Params) -> int:
         """One number a weight."""
