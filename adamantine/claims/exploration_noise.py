@@ -129,8 +129,8 @@ def verdict(scale: str, results: Results) -> Findings:
     best = max(noisy, key=lambda v: found[v][0].effect)
     others = [f for v in noisy if v != best for f in found[v]]
     notes = [
-        f"Each noise is sized to cost {NATS:g} nats of KL a rollout; noise in actions costs less where a policy is nearly "
-        "uniform already, see the table."
+        f"Each noise is sized to cost {NATS:g} nats of KL a rollout; noise in actions costs less where a policy is "
+        "nearly uniform already, see the table."
     ]
     return Findings(_answer(found, best), (*found[best], *others), tuple(notes))
 

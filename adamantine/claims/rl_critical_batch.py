@@ -194,7 +194,7 @@ def figures(scale: str, results: Results) -> list[Any]:
         level = math.exp(float(np.mean(np.log([y[i] for i in ok]) - np.log(shape))))
         drawn.append(Curve("S = S_min (1 + B_c / B)", [x[i] for i in ok], (level * shape).tolist()))
     caption = (
-        f"Rollouts until the mean return of 100 episodes is {target:g}, median over {seeds} seeds at the best rate."
+        f"Rollouts until the mean return of 100 episodes is {target:g}; median of {seeds} seeds, at the best rate."
     )
     keys = tuple(results.key(r) for r in runs(scale, results))
     figure = Figure(
