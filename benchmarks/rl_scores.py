@@ -4,7 +4,8 @@
 
 Each number is the mean return of the last 100 training episodes of a run, averaged over seeds, with its standard
 deviation; "published" is CleanRL's (Huang et al., JMLR 2022), three seeds. Results are kept in `--store`, and a run
-that is there is not run again. The robots need the extra `mujoco`, a million steps each, and minutes for each seed.
+that is there is not run again. With ", ends" an episode that is cut off counts as ended, as CleanRL has it. The robots
+need the extra `mujoco`, a million steps each, and minutes for each seed.
 """
 
 import argparse
@@ -46,8 +47,39 @@ class Case:
     published: str
 
 
-def robot(name):
-    return PPO(Gym(name), 1, 2048, 10, 32, entropy=0.0, normalize=True)
+@dataclass(frozen=True)
+class Ends:
+    """`world` whose episodes end where they are cut off, as CleanRL takes them."""
+
+    world: Gym
+
+    def __getattr__(self, name):
+        if name in ("observations", "actions", "size", "limit"):
+            return getattr(self.world, name)
+        raise AttributeError(name)
+
+    def open(self, rngs, copies):
+        """The same, but for that."""
+        return Ending(self.world.open(rngs, copies))
+
+
+class Ending:
+    """Environments under way, of which none is ever cut off."""
+
+    resumable = False
+
+    def __init__(self, going):
+        self.going, self.observation = going, going.observation
+
+    def step(self, action):
+        """Act; what is cut off has ended."""
+        moved = self.going.step(action)
+        self.observation = self.going.observation
+        return moved._replace(ended=moved.ended | moved.truncated, truncated=moved.truncated & False)
+
+
+def robot(name, ends=False):
+    return PPO(Ends(Gym(name)) if ends else Gym(name), 1, 2048, 10, 32, entropy=0.0, normalize=True)
 
 
 CASES = {
@@ -56,6 +88,7 @@ CASES = {
     "mountaincar": Case(lambda: PPO(MountainCar()), 500_000, 8, 2.5e-4, "-200.00 +- 0.00"),
     "cartpole-dqn": Case(lambda: DQN(CartPole()), 500_000, 16, 2.5e-4, "488.69 +- 16.11"),
     "halfcheetah": Case(lambda: robot("HalfCheetah-v4"), 1_000_000, 3, 3e-4, "1442.64 +- 46.03"),
+    "halfcheetah, ends": Case(lambda: robot("HalfCheetah-v4", True), 1_000_000, 3, 3e-4, "1442.64 +- 46.03"),
     "hopper": Case(lambda: robot("Hopper-v4"), 1_000_000, 3, 3e-4, "2382.86 +- 271.74"),
     "walker2d": Case(lambda: robot("Walker2d-v4"), 1_000_000, 3, 3e-4, "2287.95 +- 571.78"),
     "invertedpendulum": Case(lambda: robot("InvertedPendulum-v4"), 1_000_000, 3, 3e-4, "963.09 +- 22.20"),
