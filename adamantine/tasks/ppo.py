@@ -28,7 +28,8 @@ EPISODES = 16  # played for a score
 
 @dataclass(frozen=True)
 class PPO:
-    """Actor and critic, networks of `depth` hidden layers of `width` tanh units, learn to act in `world` (arXiv:1707.06347).
+    """Actor and critic, networks of `depth` hidden layers of `width` tanh units, learn to act in `world`
+    (arXiv:1707.06347).
 
     A rollout is `horizon` steps in each of `envs` copies of the world; `epochs` times it is dealt anew into
     `minibatches` batches, each of which is one step of the optimizer. `gamma` discounts rewards, `lam` is the lambda of
