@@ -60,7 +60,7 @@ def differences(c: Contest, reference: str, results: Results, level: float = 0.9
         y, low, high = ([getattr(e, part) for e in effects] for part in ("value", "low", "high"))
         drawn.append(Curve(title, names, y, low, high, style="bar"))
     return Figure(
-        f"Scores less those of {reference}",
+        f"{_tasks(c)}: scores less those of {reference}",
         f"Difference of interquartile means over {', '.join(e.name for e in c.events)}; {100 * level:g} % intervals by "
         f"a bootstrap stratified by task, seeds paired. Area under the learning curve, 0 to 1.",
         "",
@@ -82,7 +82,7 @@ def summary(c: Contest, reference: str, results: Results) -> Table:
         row = (arm.name, middle.value, apart.value, apart.low, apart.high, better.value, better.low, better.high)
         rows.append((*row, lost.value, lost.high, c.sensitivity(arm.name, results), rates))
     return Table(
-        "Every arm",
+        f"{_tasks(c)}: every arm",
         f"Areas under the learning curve over {', '.join(e.name for e in c.events)}, {c.seeds} reporting seeds each. A "
         "run collapsed if its last return is in the lowest tenth of the scale (upper end of the 95 % interval beside "
         "it). Near best is the share of the grid of rates whose tuning score is within 10 % of the best.",
@@ -103,3 +103,7 @@ def summary(c: Contest, reference: str, results: Results) -> Table:
         tuple(rows),
         keys=c.keys(results),
     )
+
+
+def _tasks(c: Contest) -> str:
+    return " and ".join(e.name for e in c.events)

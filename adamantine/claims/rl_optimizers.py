@@ -193,9 +193,10 @@ def _answer(found: dict[str, tuple[Finding, ...]], best: str) -> str:
     size = f"the best of {len(found)}, {best}, differs by {gain.effect:.3f}"
     size += f" ({gain.interval[0]:.3f} to {gain.interval[1]:.3f})"
     if special:
-        return f"{', '.join(special)} beats a tuned Adam beyond its step sizes and not on the twin; {size}."
+        return f"Above a tuned Adam, beyond step sizes and not on the twin: {', '.join(special)}; {size}."
     if better:
-        return f"{', '.join(better)} beats a tuned Adam, but the controls do as much; {size}."
+        controls = "but none that the controls (step sizes, the twin) do not explain or leave open"
+        return f"Above a tuned Adam: {', '.join(better)}, {controls}; {size}."
     return f"None of the methods made for reinforcement learning was found to beat a tuned Adam; {size}."
 
 
