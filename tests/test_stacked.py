@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from adamantine import listing, stacked, tree
+from adamantine import checkpoint, listing, stacked, tree
 from adamantine.control.cart_pole import CartPole
 from adamantine.lanes import Lanes
 from adamantine.optim.adam import adam
@@ -20,8 +20,12 @@ from adamantine.point import Point, stream
 from adamantine.role import Named, asks
 from adamantine.route import Route
 from adamantine.run import Checkpoint, Diverged, Row, Run, Trained
+from adamantine.tasks.dials import Dials
+from adamantine.tasks.dqn import DQN
 from adamantine.tasks.images import Images
 from adamantine.tasks.ppo import PPO
+from adamantine.tasks.relabelled import Relabelled
+from adamantine.tasks.twin import Twin
 
 
 @dataclass(frozen=True)
@@ -207,3 +211,24 @@ class Ragged(Regression):
 def test_batches_that_do_not_fit_get_a_sentence():
     with pytest.raises(ValueError, match="different shapes"):
         list(stacked.events([Run(Ragged(), adam(1e-3), seed=s) for s in range(3)]))
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        PPO(envs=2, horizon=32, held_out=1, normalize=True, action_nats=0.01),
+        DQN(starts=40, memory=64, batch=16, every=4, sync=8, widths=(8,), held_out=1),
+        Twin(PPO(envs=2, horizon=32, held_out=1)),
+        Dials(period=4),
+        Relabelled(period=8),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+def test_a_stack_goes_on_from_a_file(task, tmp_path):
+    runs = [Run(task, clipped(rate), 24, seed, every=3) for seed, rate in ((0, 1e-3), (1, 1e-2))]
+    events = list(stacked.events(runs, checkpoint_every=0))
+    place = [n for n, (i, e) in enumerate(events) if isinstance(e, Checkpoint)][17]
+    checkpoint.save(tmp_path / "c.safetensors", events[place][1], [])
+    held, _ = checkpoint.load(tmp_path / "c.safetensors")
+    again = [x for x in stacked.events(runs, held) if not isinstance(x[1], Trained)]
+    assert again == [x for x in events[place + 1 :] if not isinstance(x[1], (Checkpoint, Trained))]
