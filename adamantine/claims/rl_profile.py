@@ -171,9 +171,9 @@ def verdict(scale: str, results: Results) -> Findings:
 
 
 def _each(event: Event, effect: Effect, results: Results, c: Contest) -> Finding:
-    statement = "The derived optimizer scores higher than Adam at its default rate"
+    statement = f"On {event.name}, the derived optimizer scores higher than Adam at its default rate"
     keys = tuple(r.key for r in c.results(event, c.arms[0], results, default=True))
-    return above(statement, effect, 0.0, "of the score", event.name, keys)
+    return above(statement, effect, 0.0, "of the score", "each task", keys)
 
 
 def _answer(chief: Finding, hits: int, wins: list[Effect]) -> str:
