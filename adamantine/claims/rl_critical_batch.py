@@ -156,7 +156,16 @@ def verdict(scale: str, results: Results) -> Findings:
     inside = Effect(batch.value - math.log(sizes[0] * task(1, scale).horizon), *_less(batch, sizes, scale), batch.n)
     statement = "There is a critical batch above the smallest rollout tried"
     found.append(above(statement, inside, 0.0, "log ratio to the smallest", "cart-pole", keys))
-    return Findings(_answer(batch, found), tuple(found), ())
+    return Findings(_answer(batch, found), tuple(found), _notes(scale, results))
+
+
+def _notes(scale: str, results: Results) -> tuple[str, ...]:
+    """Sizes whose best rate is the smallest or the largest that was tried."""
+    sizes, rates, _, _ = setting(scale)
+    with np.errstate(invalid="ignore"):
+        best = np.median(_table(scale, results), axis=2).argmin(1)
+    edge = [str(n * task(1, scale).horizon) for n, j in zip(sizes, best, strict=True) if j in (0, len(rates) - 1)]
+    return (f"The best rate lies at the edge of the three for rollouts of {', '.join(edge)}.",) if edge else ()
 
 
 def _less(batch: Effect, sizes: tuple[int, ...], scale: str) -> tuple[float, float]:
