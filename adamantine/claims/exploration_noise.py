@@ -186,7 +186,7 @@ def figures(scale: str, results: Results) -> list[Any]:
     table = Table(
         "Every world and noise",
         "Areas under the learning curve with half their 95 % intervals, and the nats spent a rollout: as measured on "
-        "what was met, for updates as asked; not counted for gated updates.",
+        "what was met; for updates as asked, and not counted where they are gated.",
         ("world", "noise in", "when", "score", "±", "nats a rollout"),
         tuple(rows),
     )

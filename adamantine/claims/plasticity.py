@@ -65,7 +65,7 @@ def _shrunk(rate: float, seed: int) -> Part:
 
 
 def _recycled(rate: float, seed: int) -> Part:
-    return Recycled(adam(rate), 200, 0.05)
+    return Recycled(adam(rate), 150, 0.05)  # not the period of relabelling
 
 
 def _continual(rate: float, seed: int) -> Part:

@@ -11,6 +11,7 @@ WORDS = {
     "conv": "convolution",
     "shortcut": "convolution",
     "gain": "norm",
+    "log_std": "gain",
     "layer": "matrix",
     "modulation": "matrix",
     "time": "matrix",

@@ -21,8 +21,9 @@ class UpdateNoise(Part):
 
     The size is found as in `KlStep`: divergence grows with its square, and it is corrected by `trials` forward passes a
     step, from the size of the step before. With the `gate` "silent" there is noise only where all rewards of the batch,
-    `batch["reward"]`, are the same. Behind the rate. The state counts the nats spent. Where a task has no
-    `distribution`, its predictions are taken for means of normal distributions of variance one.
+    `batch["reward"]`, are the same. Behind the rate. The state counts the nats spent, as
+    measured at the size that is used. Where a task has no `distribution`, its predictions are taken for means of normal
+    distributions of variance one.
     """
 
     nats: float = 1e-4
@@ -55,7 +56,8 @@ class UpdateNoise(Part):
             for _ in range(self.trials):
                 cost = divergence(old, distributions(p, {**p.w, **{k: p.w[k] - size * noise[k] for k in chosen}}))
                 size = size * (self.nats / cost.clamp_min(LEAST)).sqrt().clamp(0.1, 10.0).to(size.dtype)
-        return {k: x + size * noise[k] if k in noise else x for k, x in u.items()}, (size, spent + self.nats)
+            cost = divergence(old, distributions(p, {**p.w, **{k: p.w[k] - size * noise[k] for k in chosen}}))
+        return {k: x + size * noise[k] if k in noise else x for k, x in u.items()}, (size, spent + cost.to(spent))
 
     def _open(self, p: Point) -> bool:
         if self.gate == "always":

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from adamantine.point import Draw, stream
+from adamantine.role import Tag, Tags
 from adamantine.tasks.alone import Alone
 from adamantine.tree import Params
 
@@ -58,6 +59,10 @@ class Dials:
     def init(self, rng: torch.Generator) -> Params:
         """At zero."""
         return {"w": torch.zeros(self.dim)}
+
+    def tags(self) -> Tags:
+        """The weights are the head: one output of all inputs."""
+        return Tags((("w", Tag("head")),))
 
     def source(self, rng: torch.Generator) -> Draw:
         """An endless stream; a move of theta, `w'` or the inputs is a renewal."""

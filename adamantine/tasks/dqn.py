@@ -14,8 +14,10 @@ from torch.distributions import Categorical, Distribution
 
 from adamantine.control.cart_pole import CartPole
 from adamantine.control.world import check_world
+from adamantine.nets.tags import named
 from adamantine.nets.tower import Tower
 from adamantine.point import Draw, stream
+from adamantine.role import Tags
 from adamantine.tasks.alone import Alone
 from adamantine.tasks.dqn_stream import Stream
 from adamantine.tasks.rollouts import returns
@@ -91,6 +93,10 @@ class DQN:
     def init(self, rng: torch.Generator) -> Params:
         """Torch's own for linear layers."""
         return self.critic.uniform(rng)
+
+    def tags(self) -> Tags:
+        """The role of every tensor."""
+        return named(self.init(torch.Generator()))
 
     def source(self, rng: torch.Generator) -> Draw:
         """Batches of `observation, action, target, reward`, each `[B, ...]`; a new copy `Q'` is a renewal."""

@@ -15,8 +15,10 @@ from torch.distributions import Distribution
 
 from adamantine.control.cart_pole import CartPole
 from adamantine.control.world import check_world
+from adamantine.nets.tags import named
 from adamantine.nets.tower import Tower
 from adamantine.point import Draw, stream
+from adamantine.role import Tags
 from adamantine.tasks.alone import Alone
 from adamantine.tasks.policy import Discrete, Gaussian, Policy
 from adamantine.tasks.ppo_stream import Stream
@@ -116,6 +118,10 @@ class PPO:
         if not self.world.actions:
             w["actor.log_std"] = torch.zeros(self.world.size)
         return {**w, **self.critic.orthogonal(rng, 1.0)}
+
+    def tags(self) -> Tags:
+        """The role of every tensor."""
+        return named(self.init(torch.Generator()))
 
     def source(self, rng: torch.Generator) -> Draw:
         """Minibatches of `observation, action, log_prob, advantage, target, value, reward`, each `[B, ...]`.

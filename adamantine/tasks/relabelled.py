@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from adamantine.data.digits import Digits
+from adamantine.nets.tags import named
 from adamantine.nets.tower import Tower
 from adamantine.point import Draw, stream
+from adamantine.role import Tags
 from adamantine.tree import Params
 
 CLASSES = 10
@@ -45,6 +47,10 @@ class Relabelled:
     def init(self, rng: torch.Generator) -> Params:
         """Torch's own for linear layers."""
         return self.net.uniform(rng)
+
+    def tags(self) -> Tags:
+        """The role of every tensor."""
+        return named(self.init(torch.Generator()))
 
     def source(self, rng: torch.Generator) -> Draw:
         """Batches `{"x": [B, 64], "y": [B]}`."""

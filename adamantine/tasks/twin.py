@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from adamantine.point import Draw, stream
+from adamantine.role import Tags
 from adamantine.tasks.alone import Alone
 from adamantine.tasks.ppo import PPO
 from adamantine.tree import Params
@@ -45,6 +46,10 @@ class Twin:
     def init(self, rng: torch.Generator) -> Params:
         """As the task's."""
         return self.task.init(rng)
+
+    def tags(self) -> Tags:
+        """As the task's."""
+        return self.task.tags()
 
     def source(self, rng: torch.Generator) -> Draw:
         """Batches of `observation, action, target, reward`; the reward is always 0."""
