@@ -386,7 +386,10 @@ def test_energies_have_no_bias():
     assert np.mean(numerator) == pytest.approx(on / square, abs=0.1)
     blocks = [5, 4, 3]
     parts = [p.square().sum() / square for p in (m[:5, :5], m[5:9, 5:9], m[9:, 9:])]
-    several = [block_energy(a, a, blocks, 30, rng(i)) for i in range(60)]
+    both = [block_energy(a, a, blocks, 30, rng(i)) for i in range(60)]
+    several, whole = [s for s, _ in both], [x for _, x in both]
+    assert np.mean([x.value for x in whole]) == pytest.approx(float(sum(parts)), rel=0.02)
+    assert np.mean([x.error for x in whole]) == pytest.approx(np.std([x.value for x in whole]), rel=0.4)
     for k, part in enumerate(parts):
         assert np.mean([s[k].value for s in several]) == pytest.approx(float(part), rel=0.05)
         errors, spread = np.mean([s[k].error for s in several]), np.std([s[k].value for s in several])

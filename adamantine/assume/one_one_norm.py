@@ -27,11 +27,19 @@ class OneOneNorm:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2410.08198, arXiv:2410.19964"
     bound: ClassVar[str] = "unbiased"
+    null: ClassVar[str] = "Of a Haar-rotated Hessian: about d sqrt(2 / pi) |H|_F off the diagonal."
+    refuted: ClassVar[str] = "Bases with a smaller norm do not train faster under Adam."
+    means: ClassVar[str] = "An upper bound on what a basis costs Adam; loose where the Hessian is dense."
 
     def __post_init__(self) -> None:
         """Refuse too few probes for an error."""
         if self.probes < 4:
             raise ValueError(f"OneOneNorm: probes = {self.probes} must be at least 4, or the error has no variance.")
+
+    @property
+    def cost(self) -> dict[str, int]:
+        """Oracle calls."""
+        return {"hvp": self.probes}
 
     def __call__(self, p: Point) -> dict[str, float]:
         """`one_one_norm` and `one_one_norm_error`."""

@@ -24,11 +24,19 @@ class Smoothness:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "Nesterov (2004, Introductory Lectures on Convex Optimization)"
     bound: ClassVar[str] = "lower"
+    null: ClassVar[str] = "A rotation leaves it as it is: it cannot tell one basis from another."
+    refuted: ClassVar[str] = "It grows along training faster than the gradient falls or exceeds 2 over the rate in use."
+    means: ClassVar[str] = "Gradient descent is stable below a rate of 2 / L; it says nothing of Adam's basis."
 
     def __post_init__(self) -> None:
         """Refuse less than one product."""
         if self.products < 1:
             raise ValueError(f"Smoothness: products = {self.products} must be at least 1.")
+
+    @property
+    def cost(self) -> dict[str, int]:
+        """Oracle calls."""
+        return {"hvp": self.products}
 
     def __call__(self, p: Point) -> dict[str, float]:
         """`smoothness` and `smoothness_error`."""

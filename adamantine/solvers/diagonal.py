@@ -54,7 +54,8 @@ def diagonal_energy(a: Operator, b: Operator, probes: int, rng: torch.Generator)
     """`sum_i a_ii b_ii / <a, b>`: the share of the squared Frobenius norm on the diagonal.
 
     Numerator and denominator are without bias: the one from products of different probes,
-    `(z * a z)'(z' * b z')`, the other from `(a z)'(b z)`. The error is the jackknife's. Keeps `2 probes` vectors.
+    `(z * a z)'(z' * b z')`, the other from `(a z)'(b z)`; the bias of their ratio is taken off by the jackknife, whose
+    error it is. Keeps `2 probes` vectors.
     """
     _refuse("diagonal_energy", probes, 3)
     before, xs, ys, whole = _count(a, b), [], [], []
@@ -72,17 +73,17 @@ def diagonal_energy(a: Operator, b: Operator, probes: int, rng: torch.Generator)
     less = cross - pairs.sum(0) - pairs.sum(1) + 2 * own
     value = float(cross / (n * (n - 1)) / w.mean())
     without = less / ((n - 1) * (n - 2)) / ((w.sum() - w) / (n - 1))
-    return jackknife(value, without, _count(a, b) - before)
+    return jackknife(_corrected(value, without), without, _count(a, b) - before)
 
 
 def block_energy(
     a: Operator, b: Operator, blocks: Sequence[int], probes: int, rng: torch.Generator
-) -> tuple[Estimate, ...]:
-    """`<a_kk, b_kk> / <a, b>` for each block `k` of the coordinates, cut into `blocks` of these sizes in order.
+) -> tuple[tuple[Estimate, ...], Estimate]:
+    """`<a_kk, b_kk> / <a, b>` for each block `k` of the coordinates, cut into `blocks` of these sizes, and their sum.
 
     Probes supported on one block give its square, `(a z)_k'(b z)_k`, and its columns, `(a z)'(b z)`, whose sum over
-    blocks is the whole. Costs `probes` products a block; `products` of each says what all of them took. The errors are
-    the jackknife's. Raises ValueError where the sizes do not add up.
+    blocks is the whole. Costs `probes` products a block; `products` of each says what all of them took. The bias of the
+    ratios is taken off by the jackknife, whose errors they are. Raises ValueError where the sizes do not add up.
     """
     _refuse("block_energy", probes)
     if sum(blocks) != a.size:
@@ -102,7 +103,14 @@ def block_energy(
     value = inside.sum(0) / whole.sum()
     without = (inside.sum(0) - inside) / (whole.sum() - whole)[:, None]
     used = _count(a, b) - before
-    return tuple(jackknife(float(v), without[:, k], used) for k, v in enumerate(value))
+    each = tuple(jackknife(_corrected(float(v), x), x, used) for v, x in zip(value, without.T, strict=True))
+    whole = without.sum(1)
+    return each, jackknife(_corrected(float(value.sum()), whole), whole, used)
+
+
+def _corrected(value: float, without: Tensor) -> float:
+    """Less the jackknife's estimate of the bias (Quenouille 1956)."""
+    return len(without) * value - (len(without) - 1) * float(without.mean())
 
 
 def _both(a: Operator, b: Operator, z: Tensor) -> tuple[Tensor, Tensor]:
