@@ -41,8 +41,9 @@ class PPO:
     and not trained on; they change nothing else.
 
     `behaviour_nats` puts noise into the weights of a copy that acts in place of the actor, anew at each rollout,
-    `action_nats` into the actions, so that the policy that acts diverges by so much; with the `gate` "silent" only
-    where the rollout before had no two different rewards. ValueError where the numbers do not fit.
+    `action_nats` into the actions, so that the policy that acts diverges by so much a rollout, on average
+    over rollouts: what one overspends is taken from the next. With the `gate` "silent" only where the rollout before
+    had no two different rewards. ValueError where the numbers do not fit.
     """
 
     world: Any = field(default_factory=CartPole)

@@ -13,6 +13,7 @@ from adamantine.tasks.rollouts import Met, Rollouts
 from adamantine.tree import Params
 
 Batch = dict[str, Tensor]
+MOST = 2.0  # times the nats asked of a rollout, where less was spent before
 
 
 class Stream:
@@ -31,7 +32,8 @@ class Stream:
         self.held_out: Batch | None = None
         self.rollout: Batch = {}
         self.dealt: Batch = {}
-        self.at, self.epoch, self.spent = 0, 0, np.zeros(len(rngs))
+        self.at, self.epoch = 0, 0
+        self.spent, self.due = np.zeros(len(rngs)), np.zeros(len(rngs))
 
     @property
     def resumable(self) -> bool:
@@ -104,9 +106,13 @@ class Stream:
         task, like = self.task, w["actor.head.bias"]
         if not (task.behaviour_nats or task.action_nats):
             return None, None
-        seen = self.rollout["observation"] if self.rollout else torch.from_numpy(self.training.observation)
-        x = seen.to(like.dtype)
-        on = torch.from_numpy(self.training.silent | (task.gate == "always")).to(like.dtype)
+        # A rollout meets other states than noise was sized in: what was overspent is paid back before there is more.
+        asked = (task.behaviour_nats + task.action_nats) * (self.training.silent | (task.gate == "always"))
+        self.due = self.due + asked
+        on = np.clip((self.due - self.spent) / np.where(asked > 0, asked, np.inf), 0.0, MOST)
+        if not self.rollout:  # where it starts says little of the states it will meet
+            return None, None
+        x, on = self.rollout["observation"].to(like.dtype), torch.from_numpy(on).to(like.dtype)
         actor = {k: v for k, v in w.items() if k.startswith("actor.")}
         acting, size = None, None
         if task.behaviour_nats:
@@ -161,7 +167,7 @@ class Stream:
             "rollout": self.rollout,
             "dealt": self.dealt,
             "counts": (self.renewals, self.at, self.epoch),
-            "spent": torch.from_numpy(self.spent.copy()),
+            "nats": torch.from_numpy(np.stack([self.spent, self.due])),
         }
 
     def load_state_dict(self, held: dict[str, Any]) -> None:
@@ -173,7 +179,7 @@ class Stream:
             g.set_state(state.cpu())
         self.held_out, self.rollout, self.dealt = held["held_out"], held["rollout"], held["dealt"]
         self.renewals, self.at, self.epoch = held["counts"]
-        self.spent = held["spent"].cpu().numpy().copy()
+        self.spent, self.due = held["nats"].cpu().numpy().copy()
 
 
 class _Lent:
