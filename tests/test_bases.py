@@ -10,13 +10,16 @@ from adamantine import tree
 from adamantine.optim.adam import adamw
 from adamantine.optim.basis import InBasis, TaskIn
 from adamantine.optim.eigenbasis import Eigenbasis, soap
+from adamantine.optim.givens import Givens
 from adamantine.optim.hadamard import Hadamard
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
+from adamantine.optim.partial_basis import Only
 from adamantine.optim.rotations import BlockHaar, haar
 from adamantine.optim.scope import Scope
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.sgd import sgd
+from adamantine.optim.singular_power import SingularPower
 from adamantine.optim.svd_basis import SvdBasis
 from adamantine.point import Point, stream
 
@@ -35,6 +38,9 @@ def close(a, b, tolerance=1e-12):
 BASES = [
     *(BlockHaar(s, b, seed) for s in SCOPES for b in (4, 256) for seed in (0, 3)),
     *(Hadamard(s, rounds=r, block=b) for s in SCOPES for r in (2, 3) for b in (4, 1024)),
+    *(Givens(s, strength, seed=2) for s in SCOPES for strength in (0.2, 1.0)),
+    Only(BlockHaar("layer"), ("m", "v*")),
+    Only(Hadamard("all"), ("k", "m")),
 ]
 
 
@@ -210,3 +216,39 @@ def test_soap_against_its_algorithm_written_out():
 def test_impossible_bases_are_refused_in_a_sentence(make, says):
     with pytest.raises((ValueError, TypeError), match=says):
         make()
+
+
+def test_a_dialled_rotation_starts_at_none_and_grows():
+    w = weights()
+    assert close(Givens("layer", 0.0).forth(w), w)
+    moved = [float(tree.norm(tree.add(Givens("layer", t).forth(w), w, -1.0))) for t in (0.01, 0.05, 0.2)]
+    assert moved == sorted(moved)
+    assert moved[0] < 0.05 * float(tree.norm(w))
+    one = {"w": torch.zeros(1024, dtype=torch.float64)}
+    one["w"][7] = 1.0
+    spread = Givens("layer", 1.0, rounds=8).forth(one)["w"]
+    assert 1 / float(spread.pow(4).sum()) > 100, "a coordinate is spread over many"
+
+
+def test_a_partial_basis_leaves_the_others_alone():
+    w, basis = weights(), Only(Hadamard("layer"), ("m", "v*"))
+    z = basis.forth(w)
+    assert {k for k in w if not torch.equal(z[k], w[k])} == {"m", "v"}
+    assert torch.equal(z["m"], Hadamard("layer").forth(w)["m"])
+    with pytest.raises(TypeError, match="must have forth, back and normalizes"):
+        Only(3)
+    with pytest.raises(ValueError, match="give a tuple of names"):
+        Only(Hadamard("layer"), "m")
+
+
+def test_forced_singular_values_keep_length_and_basis():
+    u = {"m": torch.randn(6, 4, generator=stream(0, "u"), dtype=torch.float64), "v": torch.ones(3, dtype=torch.float64)}
+    left, s, right = torch.linalg.svd(u["m"], full_matrices=False)
+    p = Point(None, u, None)
+    for power in (0.0, 0.3, 1.0):
+        out = SingularPower(power).update(u, (), p)[0]
+        assert torch.equal(out["v"], u["v"])
+        wanted = (left * s**power) @ right
+        assert torch.allclose(out["m"], wanted * u["m"].norm() / wanted.norm(), rtol=1e-9)
+    zero = {"m": torch.zeros(3, 2)}
+    assert torch.equal(SingularPower(0.0).update(zero, (), p)[0]["m"], zero["m"])

@@ -270,6 +270,7 @@ def test_an_assumption_states_itself(kind):
     assert "<=" in kind.statement
     assert kind.bound in BOUNDS
     assert kind.source
+    assert kind.larger in ("slower", "faster")
     for words in (kind.null, kind.refuted, kind.means):
         assert words.endswith("."), f"{kind.__name__} does not say what it is compared with, refuted by, or means"
     p = noisy() if of_noise(kind) else point()

@@ -163,6 +163,7 @@ NO_ANSWER = {
     "ScaledGradient",
     "ShrinkPerturb",
     "Sign",
+    "SingularPower",
     "Sinkhorn",
     "Sophia",
     "TowardStart",

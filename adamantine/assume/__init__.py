@@ -4,8 +4,9 @@
 `source` the literature, and `bound` what the measured number is to the constant at this point and batch: "exact",
 "lower", "upper" or "unbiased". `null` says what the constant is compared with (`under_null(p)`, where there is one,
 gives that in numbers, under the same names), `refuted` what would refute the assumption, `means` what it says about
-which optimizer, and `cost` the most oracle calls. `on_quadratic(p, h)` gives the constant where the Hessian is `h`, or
-`on_examples(p, g)` where the gradients of the examples are the rows of `g`, `[B, d]`: the tests hold every assumption
-to it, and to its symmetry. Where `local` is False the number depends on the loss elsewhere too, and the closed form is
-that of a quadratic.
+which optimizer, and `cost` the most oracle calls. `larger` is what theory says of the speed of an optimizer for which
+the first of the numbers is larger, "slower" or "faster". `on_quadratic(p, h)` gives the constant where the Hessian is
+`h`, or `on_examples(p, g)` where the gradients of the examples are the rows of `g`, `[B, d]`: the tests hold every
+assumption to it, and to its symmetry. Where `local` is False the number depends on the loss elsewhere too, and the
+closed form is that of a quadratic.
 """

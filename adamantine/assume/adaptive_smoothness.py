@@ -28,6 +28,7 @@ class AdaptiveSmoothness:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2511.20584, arXiv:2002.08056"
     bound: ClassVar[str] = "lower"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "Of a Haar-rotated Hessian, measured at the same batch in a random basis."
     refuted: ClassVar[str] = (
         "Bases in which it is smaller do not train faster under methods with a diagonal second moment."

@@ -18,11 +18,12 @@ class BlockEnergy:
     for the ratio's, which is of second order in the error, the jackknife's. `block_energy/tensor` is the share of one.
     """
 
-    probes: int = 12
+    probes: int = 4
     statement: ClassVar[str] = "sum_b |H_bb|_F^2 <= |H|_F^2, with equality if H is block-diagonal"
     symmetry: ClassVar[str] = "layer rotation"
     source: ClassVar[str] = "arXiv:2402.16788, arXiv:2410.19964"
     bound: ClassVar[str] = "unbiased"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "Of a Haar-rotated Hessian: a tensor of d_b numbers holds about (d_b / d)^2 of the energy."
     refuted: ClassVar[str] = "Rotations that destroy it do not slow Adam, or most of the energy lies between tensors."
     means: ClassVar[str] = "Near 1, tensors may be treated one by one, each with a rate and a second moment of its own."

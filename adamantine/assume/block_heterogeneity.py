@@ -27,6 +27,7 @@ class BlockHeterogeneity:
     symmetry: ClassVar[str] = "layer rotation"
     source: ClassVar[str] = "arXiv:2402.16788"
     bound: ClassVar[str] = "unbiased"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "Of a Haar-rotated Hessian: 0, up to 1 / d."
     refuted: ClassVar[str] = (
         "Architectures in which it is large gain nothing by Adam over SGD, or those in which it is small do."

@@ -25,6 +25,7 @@ class BlockwiseSmoothness:
     symmetry: ClassVar[str] = "layer rotation"
     source: ClassVar[str] = "arXiv:2410.08198, arXiv:2406.16793"
     bound: ClassVar[str] = "lower"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "Rotations within tensors leave it as it is; `d smoothness` is its value for one block."
     refuted: ClassVar[str] = "Adam with one second moment a tensor is not ranked by it against AdaSGD and Adam."
     means: ClassVar[str] = (

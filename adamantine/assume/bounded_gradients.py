@@ -22,6 +22,7 @@ class BoundedGradients:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:1412.6980, arXiv:2410.19964"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "In a random basis sqrt(2 log d / d) |g|_2, the largest of d normal numbers."
     refuted: ClassVar[str] = "It falls under a random rotation while Adam gets slower: it then points the wrong way."
     means: ClassVar[str] = "Nothing by itself: it was published as failing to explain Adam's dependence on the basis."

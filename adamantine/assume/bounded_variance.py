@@ -22,6 +22,7 @@ class BoundedVariance:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "Robbins & Monro (1951); arXiv:1812.06162"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "A rotation leaves it as it is: it cannot tell one basis from another."
     refuted: ClassVar[str] = "It grows without bound, or in proportion to |grad f|^2, along training."
     means: ClassVar[str] = (

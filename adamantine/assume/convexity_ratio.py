@@ -25,6 +25,7 @@ class ConvexityRatio:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:2407.01825"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "1, of a loss without curvature along the path."
     refuted: ClassVar[str] = "The ratio of sums over training is below 1: the loss is concave along the path."
     means: ClassVar[str] = (

@@ -27,6 +27,7 @@ class CoordinateSmoothness:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2208.11195"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = (
         "Where curvature and gradient have nothing to do with each other the agreement is 0, with a deviation "
         "of 1 / sqrt(d)."

@@ -23,6 +23,7 @@ class CoordinateVariance:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2402.00389"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = (
         "In a random basis noise and gradient are spread evenly: the slope is tr Sigma d / (3 |G|^2), about, "
         "and the agreement 0."

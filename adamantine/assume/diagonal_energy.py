@@ -24,6 +24,7 @@ class DiagonalEnergy:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2410.19964, arXiv:2604.25150"
     bound: ClassVar[str] = "unbiased"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "Of a Haar-rotated Hessian: (r + 2) / (d + 2) with its effective rank r = (tr H)^2 / |H|_F^2."
     refuted: ClassVar[str] = "Bases with more energy on the diagonal do not train faster under Adam."
     means: ClassVar[str] = (

@@ -24,6 +24,7 @@ class DirectionalSmoothness:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:2306.00204"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "The mean over random directions, tr H / d."
     refuted: ClassVar[str] = "Optimizers whose updates meet less curvature are not the faster ones."
     means: ClassVar[str] = (

@@ -25,6 +25,7 @@ class EigenvectorAlignment:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2604.25150"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "Of a Haar-random direction: 3 / (d + 2)."
     refuted: ClassVar[str] = "Bases in which it is larger do not train faster under Adam."
     means: ClassVar[str] = (

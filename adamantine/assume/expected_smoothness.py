@@ -24,6 +24,7 @@ class ExpectedSmoothness:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:2002.03329"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "A rotation leaves it as it is: it cannot tell one basis from another."
     refuted: ClassVar[str] = "It grows along training as 1 / (f - f*): the noise does not fall with the loss."
     means: ClassVar[str] = (

@@ -23,6 +23,7 @@ class DenseGradient:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2002.08056"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "2 / pi, of a Gaussian vector: a random basis, or nothing but noise."
     refuted: ClassVar[str] = (
         "Bases with a denser gradient do not train faster under sign descent, curvature being equal."

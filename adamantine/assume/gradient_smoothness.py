@@ -28,6 +28,7 @@ class GradientSmoothness:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:1905.11881"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "A rotation leaves it as it is: it cannot tell one basis from another."
     refuted: ClassVar[str] = (
         "The ratio grows in proportion to 1 / |g| along training: curvature does not follow the gradient."

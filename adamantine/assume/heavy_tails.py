@@ -26,6 +26,7 @@ class HeavyTails:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "Hill (1975); arXiv:1901.06053, arXiv:1912.03194"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = (
         "Normal noise of one scale, or of each example's own scale: an index that grows with the number of examples."
     )

@@ -26,6 +26,7 @@ class LossSmoothness:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:2505.05410, arXiv:2605.30648"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "A rotation leaves it as it is: it cannot tell one basis from another."
     refuted: ClassVar[str] = "The ratio grows along training as 1 / (f - f*): curvature does not fall with the loss."
     means: ClassVar[str] = (

@@ -28,6 +28,7 @@ class MaxNormSmoothness:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2002.08056, arXiv:2410.08198, arXiv:2410.19964"
     bound: ClassVar[str] = "lower"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "Of a Haar-rotated Hessian, measured at the same batch in a random basis."
     refuted: ClassVar[str] = "Bases in which it is smaller do not train faster under sign descent or Adam."
     means: ClassVar[str] = "Sign descent and Adam are stable below a rate of 2 / C a coordinate; small C favours them."

@@ -22,6 +22,7 @@ class MomentHeterogeneity:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2410.19964, arXiv:2406.16793"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = (
         "In a random basis (2 d / r - 2) / (d + 2), about 2 / r, with the effective rank r of the gradients' "
         "second moment."

@@ -27,6 +27,7 @@ class OneOneNorm:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2410.08198, arXiv:2410.19964"
     bound: ClassVar[str] = "unbiased"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "Of a Haar-rotated Hessian: about d sqrt(2 / pi) |H|_F off the diagonal."
     refuted: ClassVar[str] = "Bases with a smaller norm do not train faster under Adam."
     means: ClassVar[str] = "An upper bound on what a basis costs Adam; loose where the Hessian is dense."

@@ -24,6 +24,7 @@ class OneStepGain:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:2002.08056, arXiv:2306.00204"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "Along a random direction: |g|^2 / (2 tr H)."
     refuted: ClassVar[str] = "Optimizers and bases with a larger gain do not train faster."
     means: ClassVar[str] = (

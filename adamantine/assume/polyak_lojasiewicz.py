@@ -25,6 +25,7 @@ class PolyakLojasiewicz:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "Polyak (1963); arXiv:1608.04636"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "A rotation leaves it as it is: it cannot tell one basis from another."
     refuted: ClassVar[str] = (
         "It falls along training to where it cannot be told from zero while the loss is far above its least."

@@ -29,6 +29,7 @@ class PreconditionedSmoothness:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2402.07114, arXiv:2207.14484"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = (
         "Of the same numbers D in random order over the coordinates: then the gain is at most 1, about."
     )

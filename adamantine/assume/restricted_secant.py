@@ -30,6 +30,7 @@ class RestrictedSecant:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:2306.11922"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "A random walk with steps of equal lengths: a cosine of 1 / sqrt(T - t)."
     refuted: ClassVar[str] = "Cosines are negative, or do not exceed those of a random walk."
     means: ClassVar[str] = "Gradient descent converges linearly where mu is positive, at a rate set by mu / L."

@@ -28,6 +28,7 @@ class RowCurvature:
     symmetry: ClassVar[str] = "row rotation"
     source: ClassVar[str] = "arXiv:2402.19449"
     bound: ClassVar[str] = "unbiased"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "Rows paired at random: a slope and an agreement of 0."
     refuted: ClassVar[str] = (
         "The slope is not detectable where classes are heavy-tailed, or as large where they are balanced."

@@ -23,6 +23,7 @@ class SignGain:
     symmetry: ClassVar[str] = "signed permutation"
     source: ClassVar[str] = "arXiv:2002.08056"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "In a random basis: (2 / pi) d |g|^2 / (2 tr H), about."
     refuted: ClassVar[str] = "Bases with a larger gain do not train faster under sign descent and Adam."
     means: ClassVar[str] = "The larger, the better sign descent and Adam do in these coordinates."

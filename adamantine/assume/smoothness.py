@@ -24,6 +24,7 @@ class Smoothness:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "Nesterov (2004, Introductory Lectures on Convex Optimization)"
     bound: ClassVar[str] = "lower"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "A rotation leaves it as it is: it cannot tell one basis from another."
     refuted: ClassVar[str] = "It grows along training faster than the gradient falls or exceeds 2 over the rate in use."
     means: ClassVar[str] = "Gradient descent is stable below a rate of 2 / L; it says nothing of Adam's basis."

@@ -29,6 +29,7 @@ class SpectralCondition:
     symmetry: ClassVar[str] = "left-right rotation"
     source: ClassVar[str] = "arXiv:2512.04299"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "A gradient of noise of the same shape has 0.72 of the shorter side; one example at most 1."
     refuted: ClassVar[str] = "It holds where orthogonalized steps are slower, or fails where they are faster."
     means: ClassVar[str] = "Above 1, Muon's step promises more than SGD's; below, the Euclidean step does."

@@ -25,6 +25,7 @@ class SpectralSmoothness:
     symmetry: ClassVar[str] = "left-right rotation"
     source: ClassVar[str] = "arXiv:2505.13416, arXiv:2502.07529"
     bound: ClassVar[str] = "lower"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = (
         "Of a Haar-rotated Hessian, in a random basis of all coordinates: rotations of rows and columns leave "
         "it as it is."

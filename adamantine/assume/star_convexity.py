@@ -26,6 +26,7 @@ class StarConvexity:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:1901.00451, arXiv:1906.11985"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "1, of a loss that is linear along the way."
     refuted: ClassVar[str] = "It is negative at some point: the gradient points away from where training ends."
     means: ClassVar[str] = "Rates for convex losses hold for gradient descent up to 1 / zeta where it stays positive."

@@ -23,6 +23,7 @@ class StrongGrowth:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:1810.07288"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "A rotation leaves it as it is: it cannot tell one basis from another."
     refuted: ClassVar[str] = (
         "It grows along training in proportion to 1 / |grad f|^2: the noise does not vanish with the gradient."

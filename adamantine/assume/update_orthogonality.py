@@ -22,6 +22,7 @@ class OrthogonalUpdate:
     symmetry: ClassVar[str] = "left-right rotation"
     source: ClassVar[str] = "arXiv:2410.19964, arXiv:2512.04299"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "faster"
     null: ClassVar[str] = "A matrix of noise of the same shape (Marchenko-Pastur): an excess spread of 0."
     refuted: ClassVar[str] = (
         "Arms of equal speed differ in it, as Adam in a random basis and with one shared second moment do."

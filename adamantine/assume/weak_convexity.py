@@ -24,6 +24,7 @@ class WeakConvexity:
     symmetry: ClassVar[str] = "rotation"
     source: ClassVar[str] = "arXiv:1803.06523"
     bound: ClassVar[str] = "exact"
+    larger: ClassVar[str] = "slower"
     null: ClassVar[str] = "A rotation leaves it as it is: it cannot tell one basis from another."
     refuted: ClassVar[str] = "The most negative eigenvalue grows along training, or is as large as the largest one."
     means: ClassVar[str] = (

@@ -1,0 +1,1 @@
+"""Which assumption explains speed: constants in every optimizer's own coordinates, and the board that scores them."""

@@ -1,0 +1,74 @@
+"""Constants of many optimizers at one place: what tells bases and updates apart from where they lead."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from adamantine import tree
+from adamantine.explaining.own_basis import bases_of, told, turned
+from adamantine.part import Part
+from adamantine.pieces import Pieces
+from adamantine.point import Point
+from adamantine.role import asks, bind
+from adamantine.run import Probe
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Every one of `measures` for each of the optimizers `arms`, at the same weights and batches.
+
+    An optimizer's state starts anew and sees `warm` batches of its own at these weights, which stand still, so that
+    update and moments are those it would settle at here; the constants come from `pieces` further batches, in the
+    coordinates of its moments, and random probes are the same for all. `Measure/arm` is the first number that a measure
+    gives, by the name of its class; what does not depend on the optimizer (it needs no update and is not changed by
+    rotations) is measured once and told for all. `cosine/arm` and `agreement/arm` are those of update and gradient, and
+    of their signs in the optimizer's coordinates: what any assumption has to beat. A measure that cannot be told here
+    (the loss does not split by example, there is no matrix) is NaN.
+    """
+
+    arms: tuple[tuple[str, Part], ...]
+    measures: tuple[Probe, ...]
+    warm: int = 20
+    pieces: int = 1
+
+    def __call__(self, p: Point) -> dict[str, float]:
+        """`Measure/arm` for all."""
+        steps = [p.fresh(f"shared warm/{i}") for i in range(self.warm)]
+        batches = tuple(p.fresh(f"shared/{i}").batch for i in range(self.pieces))
+        here = p.on(Pieces(batches))
+        out: dict[str, float] = {}
+        same = self._alike(here)
+        for name, part in self.arms:
+            q = turned(*_settled(part, steps, here))
+            for measure in self.measures:
+                out[f"{type(measure).__name__}/{name}"] = same[measure] if measure in same else told(measure, q)
+            out[f"cosine/{name}"] = _cosine(q.grad, q.u or {})
+            out[f"agreement/{name}"] = _cosine(tree.each(torch.sign, q.grad), tree.each(torch.sign, q.u or {}))
+        return out
+
+    def _alike(self, p: Point) -> dict[Probe, float]:
+        """What is the same for all optimizers."""
+        found = {}
+        for measure in self.measures:
+            if getattr(measure, "symmetry", "") == "rotation":
+                value = told(measure, p.after(None, None))  # pyright: ignore[reportArgumentType]
+                if not math.isnan(value):  # otherwise it needs the update
+                    found[measure] = value
+        return found
+
+
+def _settled(part: Part, steps: list[Point], here: Point) -> tuple[Point, tuple[Any, ...]]:
+    """`here` with the update that the part settles at, and the bases of its moments."""
+    part = bind(part, here.task.tags()) if asks(part) else part  # pyright: ignore[reportAttributeAccessIssue]
+    s, u = part.init(here.w), here.grad
+    for x in steps:
+        u, s = part.update(x.grad, s, x)
+    p = here.after(u, s, part)
+    return p, bases_of(p)
+
+
+def _cosine(a: tree.Params, b: tree.Params) -> float:
+    lengths = float(tree.norm(a)) * float(tree.norm(b))
+    return float(tree.dot(a, b)) / lengths if lengths else math.nan
