@@ -205,3 +205,17 @@ def test_towers_are_rank_polymorphic():
 def test_upgd_learns():
     rows = [e for e in Run(Dials(8), upgd(0.3), 200, every=199).events() if isinstance(e, Row) and e.name == "held_out"]
     assert rows[-1].value < 0.2
+
+
+def test_the_accuracy_told_is_that_of_a_whole_period():
+    """It once was that of the period so far, and depended on when one asked."""
+    task = Relabelled(period=10)
+    w = task.init(stream(0, "init"))
+    draw, right, told = task.source(stream(0, "data")), [], []
+    for _ in range(25):
+        batch = draw(w)
+        right.append(float((task.net(w, batch["x"]).argmax(1) == batch["y"]).float().mean()))
+        told.append(draw.told()["accuracy"])
+    assert told[4] == pytest.approx(sum(right[:5]) / 5)
+    assert told[10:20] == [pytest.approx(sum(right[:10]) / 10)] * 10
+    assert told[20:] == [pytest.approx(sum(right[10:20]) / 10)] * 5

@@ -1,5 +1,6 @@
 """Digits whose labels are shuffled again and again: does a network that has learnt much still learn?"""
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,8 +25,8 @@ class Relabelled:
     """Cross-entropy, in nats, on images of digits whose classes are permuted anew every `period` steps (a renewal).
 
     The permutations are given by `seed`; a `period` of 0 never changes them. The network has hidden layers of `widths`
-    ReLU units. The stream tells `accuracy`, the mean over the present period so far of that on each batch before it is
-    trained on.
+    ReLU units. The stream tells `accuracy`, the mean over the last whole period of that on each batch before it is
+    trained on (over the present one, so far, until the first is over).
     """
 
     batch: int = 32
@@ -91,13 +92,15 @@ class Stream:
 
     def __init__(self, task: Relabelled, rng: torch.Generator) -> None:
         self.task, self.rng, self.data = task, rng, Digits()
-        self.at, self.right, self.seen, self.renewals = 0, 0.0, 0, 0
+        self.at, self.right, self.seen, self.renewals, self.last = 0, 0.0, 0, 0, math.nan
 
     @torch.no_grad()
     def __call__(self, w: Params) -> dict[str, Tensor]:
         """The next batch."""
         change = self.at // self.task.period if self.task.period else 0
         if self.renewals != change + 1:
+            if self.seen:
+                self.last = self.right / self.seen
             self.renewals, self.right, self.seen = change + 1, 0.0, 0
         self.at += 1
         x, y = self.data.draw(self.task.batch, self.rng)
@@ -108,13 +111,15 @@ class Stream:
         return {"x": x, "y": y}
 
     def told(self) -> dict[str, float]:
-        """`accuracy` over the period so far."""
-        return {"accuracy": self.right / max(self.seen, 1)}
+        """`accuracy` over the last whole period, so that it does not matter when in a period one asks."""
+        return {"accuracy": self.right / max(self.seen, 1) if math.isnan(self.last) else self.last}
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands."""
-        return {"at": self.at, "right": self.right, "seen": self.seen, "renewals": self.renewals}
+        return {"at": self.at, "right": self.right, "seen": self.seen, "renewals": self.renewals, "last": self.last}
 
     def load_state_dict(self, held: dict[str, Any]) -> None:
         """Go on from `held`."""
-        self.at, self.right, self.seen, self.renewals = (held[k] for k in ("at", "right", "seen", "renewals"))
+        self.at, self.right, self.seen, self.renewals, self.last = (
+            held[k] for k in ("at", "right", "seen", "renewals", "last")
+        )
