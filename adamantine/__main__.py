@@ -101,7 +101,7 @@ def report(
 
 @app.command(name="list")
 def list_(
-    kind: Literal["claims", "tasks", "parts", "recipes", "probes", "assumptions"],
+    kind: Literal["claims", "tasks", "parts", "recipes", "probes", "assumptions", "guarantees"],
     name: str | None = None,
     *,
     draw: Annotated[Path | None, Parameter(help="With recipes: also draw their periodic table, as SVG.")] = None,

@@ -1,4 +1,4 @@
-"""What the package contains, found by walking it: claims, tasks, parts, probes and assumptions."""
+"""What the package contains, found by walking it: claims, tasks, parts, probes, assumptions and guarantees."""
 
 import difflib
 import importlib
@@ -12,7 +12,7 @@ from typing import Any
 
 from adamantine.part import Part
 
-KINDS = ("claims", "tasks", "parts", "recipes", "probes", "assumptions")
+KINDS = ("claims", "tasks", "parts", "recipes", "probes", "assumptions", "guarantees")
 WHERE = {
     "claims": "claims",
     "tasks": "tasks",
@@ -20,6 +20,11 @@ WHERE = {
     "recipes": "optim",
     "probes": "probes",
     "assumptions": "assume",
+    "guarantees": "guarantees",
+}
+FACTS = {
+    "assumptions": ("statement", "symmetry", "bound", "larger", "null", "refuted", "means"),
+    "guarantees": ("statement", "source", "assumes", "bounds", "optimizer", "tight"),
 }
 SOURCE = re.compile(r"(?:arXiv:)?\d{4}\.\d{4,5}|math-ph/\d+|[A-Z][\w&. -]{2,60}? ?\(?\b(?:19|20)\d\d\)?")
 
@@ -55,7 +60,7 @@ def entry(kind: str, name: str) -> tuple[Entry, str]:
         return found[name], inspect.getdoc(module) or ""
     thing = getattr(module, name)
     call = f"{name}{inspect.signature(thing)}".replace("adamantine.", "")
-    facts = [f"{fact}: {getattr(thing, fact)}" for fact in ("statement", "symmetry", "bound") if kind == "assumptions"]
+    facts = [f"{fact}: {getattr(thing, fact)}" for fact in FACTS.get(kind, ())]
     return found[name], "\n\n".join([call, inspect.getdoc(thing) or "", *facts])
 
 
@@ -79,7 +84,7 @@ def _inside(module: ModuleType, kind: str) -> Iterator[Entry]:
         if name.startswith("_") or getattr(x, "__module__", "") != module.__name__ or not _is(x, kind):
             continue
         own = inspect.getdoc(x) or ""
-        source = getattr(x, "source", "") if kind == "assumptions" else _source(own) or _source(doc)
+        source = getattr(x, "source", "") if kind in FACTS else _source(own) or _source(doc)
         yield Entry(name, module.__name__, _first(own), source)
 
 

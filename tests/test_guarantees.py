@@ -1,0 +1,333 @@
+"""Theorems, found by walking: never violated on problems with known constants, attained where they say so."""
+
+import inspect
+import math
+from dataclasses import dataclass, is_dataclass
+
+import numpy as np
+import pytest
+from walk import public
+
+from adamantine.guarantees.adagrad_norm import AdagradNorm
+from adamantine.guarantees.adam import AdamWithoutMomentum
+from adamantine.guarantees.convex_descent import ConvexDescent
+from adamantine.guarantees.gradient_descent import GradientDescent
+from adamantine.guarantees.heavy_ball import HeavyBall
+from adamantine.guarantees.noisy_descent import NoisyDescent
+from adamantine.guarantees.noisy_sign_descent import NoisySignDescent
+from adamantine.guarantees.normalized_descent import NormalizedDescent
+from adamantine.guarantees.polyak_lojasiewicz_descent import PolyakLojasiewiczDescent
+from adamantine.guarantees.sign_descent import SignDescent
+from adamantine.guarantees.spectral_descent import SpectralDescent
+from adamantine.guarantees.strong_growth_descent import StrongGrowthDescent
+from adamantine.guarantees.strongly_convex_descent import StronglyConvexDescent
+
+THEOREMS = public("adamantine.guarantees", lambda x: inspect.isclass(x) and is_dataclass(x) and "__call__" in vars(x))
+QUANTITIES = {
+    "mean_squared_gradient", "mean_gradient_l1", "mean_gradient_norm", "mean_gradient_nuclear", "suboptimality",
+    "squared_distance",
+}  # fmt: skip
+SEEDS = range(25)
+SLACK = 1 + 1e-9
+
+
+@pytest.mark.parametrize("kind", THEOREMS, ids=lambda k: k.__name__)
+def test_a_theorem_states_itself_and_asks_for_what_it_needs(kind):
+    theorem = kind()
+    assert "<=" in theorem.statement
+    assert theorem.source
+    assert theorem.bounds in QUANTITIES
+    assert theorem.optimizer
+    assert len(inspect.getdoc(kind)) > 100
+    some = dict.fromkeys(theorem.assumes, 0.5)
+    some |= {"steps": 10.0, "rate": 0.01}
+    bound = theorem(some)
+    assert bound > 0
+    assert theorem({**some, "steps": 40.0}) <= bound or theorem.optimizer == "Adam", "more steps, a smaller bound"
+    for name in theorem.assumes:
+        with pytest.raises(ValueError, match=f"{kind.__name__}: the constant '{name}' is missing"):
+            theorem({k: x for k, x in some.items() if k != name})
+        with pytest.raises(ValueError, match="is no number"):
+            theorem({**some, name: math.nan})
+
+
+def test_there_are_theorems():
+    assert len(THEOREMS) >= 12
+
+
+# --- problems with known constants --------------------------------------------------------------------------------
+
+
+@dataclass
+class Problem:
+    """`f`, its gradient, least value and minimizer, and its exact constants."""
+
+    f: object
+    grad: object
+    best: float
+    end: np.ndarray
+    constants: dict
+
+
+def quadratic(seed, d=6):
+    rng = np.random.default_rng(seed)
+    q = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    eigenvalues = np.exp(rng.normal(size=d) * 1.5)
+    h = (q * eigenvalues) @ q.T
+    signs = np.array(np.meshgrid(*[[-1, 1]] * d)).reshape(d, -1)
+    constants = {
+        "smoothness": float(eigenvalues.max()),
+        "strong_convexity": float(eigenvalues.min()),
+        "polyak_lojasiewicz": float(eigenvalues.min()),
+        "max_norm_smoothness": float(np.abs(h @ signs).sum(0).max()),
+        "l0": float(eigenvalues.max()),
+        "l1": 0.0,
+    }
+    return Problem(lambda x: 0.5 * x @ h @ x, lambda x: h @ x, 0.0, np.zeros(d), constants)
+
+
+def logistic(seed, n=30, d=4):
+    """A logistic regression with a ridge, minimized by Newton's method."""
+    rng = np.random.default_rng(seed)
+    a, y = rng.normal(size=(n, d)), rng.choice([-1.0, 1.0], n)
+    z, ridge = a * y[:, None], 0.01
+
+    def f(x):
+        return float(np.logaddexp(0, -z @ x).mean() + ridge / 2 * x @ x)
+
+    def grad(x):
+        return -(z.T @ (1 / (1 + np.exp(z @ x)))) / n + ridge * x
+
+    end = np.zeros(d)
+    for _ in range(50):
+        s = 1 / (1 + np.exp(-z @ end))
+        h = (z.T * (s * (1 - s))) @ z / n + ridge * np.eye(d)
+        end = end - np.linalg.solve(h, grad(end))
+    most = a.T @ a / (4 * n) + ridge * np.eye(d)  # bounds every Hessian
+    signs = np.array(np.meshgrid(*[[-1, 1]] * d)).reshape(d, -1)
+    largest = float(np.linalg.eigvalsh(most)[-1])
+    constants = {
+        "smoothness": largest,
+        "strong_convexity": ridge,
+        "polyak_lojasiewicz": ridge,
+        # Sign vectors maximize the quadratic form of a positive semidefinite bound too.
+        "max_norm_smoothness": float(np.einsum("is,ij,js->s", signs, most, signs).max()),
+        "l0": largest,
+        "l1": 0.0,
+    }
+    return Problem(f, grad, f(end), end, constants)
+
+
+PROBLEMS = [quadratic(s) for s in SEEDS] + [logistic(s) for s in SEEDS]
+
+
+def walk(p, x, rate, steps, direction):
+    """Measured quantities of `x <- x - rate direction(g)`."""
+    start, distance, grads = p.f(x) - p.best, float(np.linalg.norm(x - p.end)), []
+    for _ in range(steps):
+        g = p.grad(x)
+        grads.append(g)
+        x = x - rate * direction(g)
+    g = np.array(grads)
+    return {
+        "start": start,
+        "distance": distance,
+        "steps": steps,
+        "rate": rate,
+        "mean_squared_gradient": float((g**2).sum(1).mean()),
+        "mean_gradient_l1": float(np.abs(g).sum(1).mean()),
+        "mean_gradient_norm": float(np.linalg.norm(g, axis=1).mean()),
+        "suboptimality": p.f(x) - p.best,
+        "squared_distance": float(((x - p.end) ** 2).sum()),
+    }
+
+
+def plain(g):
+    return g
+
+
+def ratios(theorem, direction, rates):
+    """Measured over bound for every problem, start and rate for which the theorem says something."""
+    out = []
+    for i, p in enumerate(PROBLEMS):
+        rng = np.random.default_rng(i)
+        for share in rates:
+            for steps in (1, 7, 60):
+                rate = share / p.constants["smoothness"]
+                if direction is not plain:
+                    rate = share
+                found = walk(p, p.end + rng.normal(size=len(p.end)), rate, steps, direction)
+                bound = theorem({**p.constants, **found})
+                if math.isfinite(bound):
+                    out.append(found[theorem.bounds] / bound if bound > 1e-12 else 0.0)
+    return np.array(out)
+
+
+DESCENTS = [GradientDescent(), PolyakLojasiewiczDescent(), ConvexDescent(), StronglyConvexDescent()]
+
+
+@pytest.mark.parametrize("theorem", DESCENTS, ids=repr)
+def test_gradient_descent_never_violates_its_bounds(theorem):
+    found = ratios(theorem, plain, (0.05, 0.5, 1.0, 1.5, 1.9))
+    assert len(found) > 200
+    assert found.max() <= SLACK
+
+
+def test_sign_and_normalized_descent_never_violate_their_bounds():
+    assert ratios(SignDescent(), np.sign, (0.01, 0.1, 1.0)).max() <= SLACK
+    assert ratios(NormalizedDescent(), lambda g: g / np.linalg.norm(g), (0.01, 0.1, 1.0)).max() <= SLACK
+
+
+def test_half_the_constant_is_found_out():
+    """The check bites: with half of L, bounds are violated."""
+    violated = 0
+    for p in PROBLEMS[: len(SEEDS)]:
+        x = p.end + np.random.default_rng(0).normal(size=len(p.end))
+        found = walk(p, x, 1.9 / p.constants["smoothness"], 60, plain)
+        wrong = {**p.constants, "smoothness": p.constants["smoothness"] / 2}
+        violated += found["mean_squared_gradient"] > GradientDescent()({**wrong, **found})
+    assert violated > 5
+
+
+def test_bounds_are_attained_where_they_say_so():
+    one = Problem(lambda x: float(x @ x), lambda x: 2 * x, 0.0, np.zeros(1), {"smoothness": 2.0, "l0": 2.0, "l1": 0.0})
+    one.constants |= {"polyak_lojasiewicz": 2.0, "strong_convexity": 2.0, "max_norm_smoothness": 2.0}
+    x = np.array([3.0])
+    found = walk(one, x, 0.5, 1, plain)
+    assert GradientDescent()({**one.constants, **found}) == pytest.approx(found["mean_squared_gradient"])
+    found = walk(one, x, 0.13, 9, plain)
+    assert PolyakLojasiewiczDescent()({**one.constants, **found}) == pytest.approx(found["suboptimality"])
+    assert StronglyConvexDescent()({**one.constants, **found}) == pytest.approx(found["squared_distance"])
+    found = walk(one, x, 3.0, 1, np.sign)
+    assert SignDescent()({**one.constants, **found}) == pytest.approx(found["mean_gradient_l1"])
+    assert NormalizedDescent()({**one.constants, **found}) == pytest.approx(found["mean_gradient_norm"])
+
+
+@pytest.mark.parametrize(("share", "steps"), [(1.0, 1), (1.0, 20), (0.4, 50)])
+def test_the_convex_bound_is_attained_by_a_huber_function(share, steps):
+    """Drori & Teboulle (2014): quadratic up to a width, linear beyond, which descent never leaves."""
+    smoothness, distance = 2.0, 5.0
+    rate, width = share / smoothness, distance / (2 * share * steps + 1)
+
+    def f(x):
+        r = abs(float(x[0]))
+        return smoothness * r**2 / 2 if r < width else smoothness * (width * r - width**2 / 2)
+
+    def grad(x):
+        return smoothness * np.clip(x, -width, width)
+
+    p = Problem(f, grad, 0.0, np.zeros(1), {"smoothness": smoothness})
+    found = walk(p, np.array([distance]), rate, steps, plain)
+    assert ConvexDescent()({**p.constants, **found}) == pytest.approx(found["suboptimality"], rel=1e-9)
+
+
+def test_heavy_ball_is_bounded_and_the_bound_attained():
+    for seed in SEEDS:
+        p = quadratic(seed)
+        rng, c = np.random.default_rng(seed), p.constants
+        rate, momentum = 1.0 / c["smoothness"], 0.7
+        before = x = rng.normal(size=6)
+        first = float(x @ x) ** 0.5
+        for _ in range(30):
+            before, x = x, x - rate * p.grad(x) + momentum * (x - before)
+        told = {**c, "rate": rate, "momentum": momentum, "steps": 30, "distance": first}
+        assert float(x @ x) <= HeavyBall()(told) * 1.01
+    same = {"smoothness": 1.0, "strong_convexity": 1.0, "rate": 0.5, "momentum": 0.6, "steps": 12, "distance": 2.0}
+    before = x = 2.0
+    for _ in range(12):
+        before, x = x, x - 0.5 * x + 0.6 * (x - before)
+    assert HeavyBall()(same) == pytest.approx(x**2)
+
+
+def test_adagrad_norm_is_bounded_at_every_rate():
+    worst = 0.0
+    for i, p in enumerate(PROBLEMS):
+        for rate in (0.05, 1.0, 20.0):
+            x = p.end + np.random.default_rng(i).normal(size=len(p.end))
+            start, b2, total = p.f(x) - p.best, 0.01, 0.0
+            for _ in range(50):
+                g = p.grad(x)
+                b2, total = b2 + g @ g, total + g @ g
+                x = x - rate * g / b2**0.5
+            bound = AdagradNorm()({**p.constants, "b0": 0.1, "rate": rate, "steps": 50, "start": start})
+            assert math.isfinite(bound)
+            worst = max(worst, total / 50 / bound)
+    assert worst <= SLACK
+    assert worst > 0.01, "a bound that is never near says nothing"
+
+
+def test_spectral_descent_is_bounded_and_attained():
+    """`f(X) = |A X - B|_F^2 / 2`: `|A'A D|_nuclear <= |A'A|_nuclear |D|_op`."""
+    worst = 0.0
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        a, b, x = rng.normal(size=(6, 4)), rng.normal(size=(6, 3)), rng.normal(size=(4, 3))
+        end = np.linalg.lstsq(a, b, rcond=None)[0]
+        least = ((a @ end - b) ** 2).sum() / 2
+        smoothness = float(np.linalg.norm(a.T @ a, "nuc"))
+        for rate in (0.01, 0.1, 1.0):
+            y, start, norms = x, ((a @ x - b) ** 2).sum() / 2 - least, []
+            for _ in range(20):
+                g = a.T @ (a @ y - b)
+                u, s, v = np.linalg.svd(g, full_matrices=False)
+                norms.append(s.sum())
+                y = y - rate * u @ v
+            bound = SpectralDescent()({"spectral_smoothness": smoothness, "rate": rate, "steps": 20, "start": start})
+            worst = max(worst, np.mean(norms) / bound)
+    assert worst <= SLACK
+    told = {"spectral_smoothness": 3.0, "rate": 2.0, "steps": 1, "start": 3.0 * 2.0**2 / 2}
+    assert SpectralDescent()(told) == pytest.approx(3.0 * 2.0)  # f(X) = 3 |X|_op^2 / 2 from 2, in one dimension
+
+
+# --- noise: bounds on expectations, over many runs -----------------------------------------------------------------
+
+
+def noisy(p, x, rate, steps, direction, noise, rng, runs=400):
+    x = np.repeat(x[None], runs, 0)
+    grads = []
+    for _ in range(steps):
+        g = np.array([p.grad(row) for row in x])
+        grads.append(g)
+        x = x - rate * direction(noise(g, rng))
+    g = np.array(grads)
+    return (g**2).sum(2).mean(0), np.abs(g).sum(2).mean(0)
+
+
+def below(measured, bound):
+    """The mean over runs, less four standard errors, lies below the bound."""
+    assert measured.mean() - 4 * measured.std() / len(measured) ** 0.5 <= bound
+
+
+def test_noisy_descents_stay_below_their_bounds():
+    for seed in range(6):
+        p, rng = quadratic(seed), np.random.default_rng(seed)
+        x, c = rng.normal(size=6), p.constants
+        for share in (0.1, 1.0):
+            told = {**c, "rate": share / c["smoothness"], "steps": 20, "start": p.f(x)}
+            squares, _ = noisy(p, x, told["rate"], 20, plain, lambda g, r: g + r.normal(size=g.shape), rng)
+            below(squares, NoisyDescent()({**told, "batch_variance": 6.0}))
+            grown = {**told, "rate": told["rate"] / 3, "batch_growth": 3.0}  # g (1 + s): E |g|^2 = 3 |grad f|^2
+            squares, _ = noisy(
+                p, x, grown["rate"], 20, plain, lambda g, r: g * (1 + 2**0.5 * r.normal(size=(len(g), 1))), rng
+            )
+            below(squares, StrongGrowthDescent()(grown))
+        for rate in (0.01, 0.1):
+            told = {**c, "rate": rate, "steps": 20, "start": p.f(x), "batch_noise_l1": 6.0}
+            _, sums = noisy(p, x, rate, 20, np.sign, lambda g, r: g + r.normal(size=g.shape), rng)
+            below(sums, NoisySignDescent()(told))
+
+
+def test_adam_stays_below_its_bound():
+    p, rng = logistic(3), np.random.default_rng(0)
+    x, beta2, eps, rate, steps = rng.normal(size=4), 0.99, 1e-2, 0.01, 200
+    start, v, squares, largest = p.f(x) - p.best, np.zeros(4), [], 0.0
+    for t in range(1, steps + 1):
+        g = p.grad(x)
+        squares.append(g @ g)
+        largest = max(largest, np.abs(g).max())
+        v = beta2 * v + (1 - beta2) * g**2
+        x = x - rate * g / (np.sqrt(v / (1 - beta2**t)) + eps)
+    told = {**p.constants, "bounded_gradient": largest, "dimension": 4, "beta2": beta2, "eps": eps, "rate": rate}
+    bound = AdamWithoutMomentum()({**told, "steps": steps, "start": start})
+    assert np.mean(squares) <= bound
+    assert bound / np.mean(squares) > 10, "it is far from tight, and the page must say so"
