@@ -19,6 +19,7 @@ from adamantine.optim.momentum import Ema, Momentum
 from adamantine.optim.rotations import BlockHaar
 from adamantine.optim.schedule import Constant
 from adamantine.optim.second_moment import Rms
+from adamantine.optim.steepest import Steepest
 from adamantine.optim.svd_basis import SvdBasis
 from adamantine.optim.torch_step import TorchStep
 from adamantine.part import Chain, Part
@@ -102,6 +103,7 @@ def instances():
         Eigenbasis(Ema(0.9) >> Rms(0.9), every=2, reproject=True),
         SvdBasis(Ema(0.9) >> Rms(0.9), every=2, reproject=True),
         Chain(),
+        *(Steepest(norm) for norm in ("maximum", "blocks", "spectral")),
     ]
     return [*singles, *heirs, *wrapped, *turned, *composed, *recipes()]
 

@@ -166,6 +166,7 @@ NO_ANSWER = {
     "SingularPower",
     "Sinkhorn",
     "Sophia",
+    "Steepest",
     "TowardStart",
     "Trac",
     "UpdateNoise",

@@ -1,0 +1,287 @@
+"""How tight are theorems on optimizers, with constants measured along the run, and whose order of optimizers is right?
+
+A theorem bounds what an optimizer does by constants: smoothness in its norm, the gap to the least loss, the rate. Here
+the constants are measured along the very runs that the bounds speak of, on fixed sets of examples seen all at once, so
+that no noise excuses a gap: a quadratic, heavy-tailed logistic regression, a perceptron on digits and a small
+Transformer. Each bound is held against what happened at the best rate of a grid: how many times looser it is, whether
+the constant of the start still serves later, and whether the rate is one that the theorem allows at all. Descent in
+four norms (Euclidean, by tensors, maximum, spectral: the ideas of gradient descent, Adalayer, sign descent and Muon) is
+ordered by the decrease that its theorem guarantees a step, `|g|*^2 / 2 C`, and by what it reached.
+Sources: the docstrings of `adamantine.guarantees`.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from adamantine import stats
+from adamantine.assume.blockwise_smoothness import BlockwiseSmoothness
+from adamantine.assume.max_norm_smoothness import MaxNormSmoothness
+from adamantine.assume.smoothness import Smoothness
+from adamantine.assume.spectral_smoothness import SpectralSmoothness
+from adamantine.comparison import Arm, Comparison
+from adamantine.data.digits import Digits
+from adamantine.evidence import above
+from adamantine.finding import Curve, Figure, Finding, Findings, Table
+from adamantine.guarantees.adam import AdamWithoutMomentum
+from adamantine.guarantees.gradient_descent import GradientDescent
+from adamantine.guarantees.normalized_descent import NormalizedDescent
+from adamantine.guarantees.polyak_lojasiewicz_descent import PolyakLojasiewiczDescent
+from adamantine.guarantees.sign_descent import SignDescent
+from adamantine.guarantees.spectral_descent import SpectralDescent
+from adamantine.nets.decoder import Decoder
+from adamantine.nets.mlp import Mlp
+from adamantine.optim.lr import Lr
+from adamantine.optim.second_moment import Rms
+from adamantine.optim.steepest import Norm, Steepest
+from adamantine.part import Part
+from adamantine.probes.gradient_norms import GradientNorms
+from adamantine.result import Result, Results
+from adamantine.run import Run
+from adamantine.tasks.fixed import Fixed
+from adamantine.tasks.images import Images
+from adamantine.tasks.language import Language
+from adamantine.tasks.logistic import HeavyTailedLogistic
+from adamantine.tasks.quadratic import Quadratic, power_law
+
+BETA2, EPS = 0.99, 1e-8
+LOOSE, GROWN = 10.0, 2.0
+DESCENT, ADAM = "gradient descent", "Adam without momentum"
+# Of each norm: the arm, the measured constant of smoothness, and the dual norm of the gradient.
+NORMS: dict[Norm, tuple[str, str, str]] = {
+    "euclidean": ("normalized descent", "smoothness", "gradient_l2"),
+    "blocks": ("descent by tensors", "blockwise_smoothness", "gradient_blocks"),
+    "maximum": ("sign descent", "max_norm_smoothness", "gradient_l1"),
+    "spectral": ("spectral descent", "spectral_smoothness", "gradient_nuclear"),
+}
+
+
+def _descent(rate: float, seed: int) -> Part:
+    return Lr(rate)
+
+
+def _adam(rate: float, seed: int) -> Part:
+    return Rms(BETA2, EPS) >> Lr(rate)
+
+
+def _steepest(norm: Norm, rate: float, seed: int) -> Part:
+    return Steepest(norm) >> Lr(rate)
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """A guarantee, the arm whose runs it speaks of, and the constant whose growth would undo it."""
+
+    name: str
+    arm: str
+    bound: Any
+    constant: str
+
+
+THEOREMS = (
+    Theorem("gradient descent", DESCENT, GradientDescent(), "smoothness"),
+    Theorem("gradient descent, Polyak-Lojasiewicz", DESCENT, PolyakLojasiewiczDescent(), "smoothness"),
+    Theorem("normalized descent", NORMS["euclidean"][0], NormalizedDescent(), "smoothness"),
+    Theorem("sign descent", NORMS["maximum"][0], SignDescent(), "max_norm_smoothness"),
+    Theorem("spectral descent", NORMS["spectral"][0], SpectralDescent(), "spectral_smoothness"),
+    Theorem("Adam", ADAM, AdamWithoutMomentum(), "smoothness"),
+)
+
+
+def comparisons(scale: str) -> tuple[Comparison, ...]:
+    """The tasks of this scale with all arms."""
+    text = Language(model=Decoder(context=16, width=16, depth=1, heads=2), batch=8, limit=200_000, held_out=16)
+    named: dict[str, Any] = {
+        "quadratic": Quadratic(power_law(40), "random", matrix=(5, 8)),
+        "logistic regression": HeavyTailedLogistic(4 if scale != "tiny" else 3),
+        "perceptron": Fixed(Images(Digits(), Mlp(64, 10, 16, 1), 64), 8 if scale != "tiny" else 2),
+    }
+    setting: dict[str, Any]
+    steps, setting = 200, {"seeds": 4, "tuning_seeds": 1, "widen": 3}
+    if scale == "tiny":
+        steps, setting = 24, {"seeds": 3, "tuning_seeds": 1, "widen": 0}
+    elif scale == "laptop":
+        named["Transformer"] = Fixed(text, 8)
+    else:
+        named["Transformer"] = Fixed(Language(model=Decoder(context=128, width=128, depth=4), batch=32), 16)
+        steps, setting = 2000, {"seeds": 8, "tuning_seeds": 2, "widen": 4}
+    return tuple(
+        Comparison(k, t, _arms(scale), steps, metric=_metric(t), every=max(1, steps // 16), **setting)
+        for k, t in named.items()
+    )
+
+
+def _metric(task: Any) -> str:
+    return "training" if isinstance(task, Fixed) else "held_out"
+
+
+def _arms(scale: str) -> tuple[Arm, ...]:
+    few = scale == "tiny"
+    sweeps = {"starts": 2, "sweeps": 3 if few else 6}
+    probes = (
+        GradientNorms(), Smoothness(8 if few else 16), MaxNormSmoothness(**sweeps), BlockwiseSmoothness(**sweeps),
+        SpectralSmoothness(**sweeps),
+    )  # fmt: skip
+
+    def grid(centre: float) -> tuple[float, ...]:
+        n = 3 if few else 5
+        return tuple(float(f"{centre * 4.0 ** (i - n // 2):.4g}") for i in range(n))
+
+    centres: dict[Norm, float] = {"euclidean": 0.1, "blocks": 4e-3, "maximum": 4e-3, "spectral": 0.04}
+    return (
+        Arm(DESCENT, _descent, grid(1.0), probes),
+        *(Arm(NORMS[k][0], partial(_steepest, k), grid(x), probes) for k, x in centres.items()),
+        Arm(ADAM, _adam, grid(1e-2), probes),
+    )
+
+
+def runs(scale: str, results: Results) -> list[Run]:
+    """Tuning and reporting of every arm."""
+    return [run for c in comparisons(scale) for run in c.runs(results)]
+
+
+def expected(scale: str) -> int:
+    """About how many runs there are, if no grid is widened."""
+    return sum(len(c.arms) * (c.tuning_seeds * len(c.arms[0].grid) + c.seeds) for c in comparisons(scale))
+
+
+def constants(c: Comparison, r: Result, rate: float) -> dict[str, float]:
+    """What theorems ask for, measured along one run; the least loss is taken to be zero."""
+    found = {name: r.series(name)[1] for name in ("gradient_l2", *(key for _, key, _ in NORMS.values()))}
+    losses = r.series("loss")[1]
+    smooth, steep = found["smoothness"], found["gradient_l2"]
+    out = {k: float(np.max(x)) for k, x in found.items()}
+    out |= {"rate": rate, "steps": float(c.steps), "start": float(losses[0]), "beta2": BETA2, "eps": EPS}
+    out |= {"dimension": float(sum(x.numel() for x in c.task.init(torch.Generator()).values()))}
+    out |= {"bounded_gradient": float(np.max(r.series("gradient_max")[1]))}
+    # The loss rows are means since the row before: at every row an upper estimate of the loss, where it falls.
+    out |= {"polyak_lojasiewicz": float(np.min(steep**2 / (2 * losses)))}
+    # Of the lines above all pairs of gradient and curvature, the two through an axis.
+    return out | {"l0": out["smoothness"], "l1": 0.0, "own l1": float(np.max(smooth / steep))}
+
+
+def measured(c: Comparison, r: Result, quantity: str) -> float:
+    """What happened along one run, by the name of what theorems bound."""
+    named = {"mean_gradient_l1": "gradient_l1", "mean_gradient_nuclear": "gradient_nuclear"}
+    if quantity == "suboptimality":
+        return r.last(c.metric)
+    if quantity == "mean_squared_gradient":
+        return float(np.mean(r.series("gradient_l2")[1] ** 2))
+    return float(np.mean(r.series(named.get(quantity, "gradient_l2"))[1]))
+
+
+def looseness(c: Comparison, t: Theorem, results: Results) -> list[float]:
+    """Log of the bound over what happened, one a seed; infinite where the theorem says nothing of the rate in use."""
+    rate, out = c.tuned(c.arm(t.arm), results).best, []
+    for r in c.results(t.arm, results):
+        if r.status != "done" or rate is None:
+            out.append(math.inf)
+            continue
+        known = constants(c, r, rate)
+        bounds = [t.bound(known)]
+        if t.name == "normalized descent":
+            bounds.append(t.bound({**known, "l0": 0.0, "l1": known["own l1"]}))
+        happened = measured(c, r, t.bound.bounds)
+        out.append(math.log(min(bounds) / happened) if happened > 0 and min(bounds) > 0 else math.inf)
+    return out
+
+
+def outgrown(c: Comparison, t: Theorem, results: Results) -> list[float]:
+    """The share of training after which the theorem's constant is twice that of the start; 1 where it never is."""
+    out = []
+    for r in c.results(t.arm, results):
+        steps, x = r.series(t.constant)
+        later = np.flatnonzero(x > GROWN * x[0])
+        out.append(float(steps[later[0]]) / c.steps if len(later) else 1.0)
+    return out
+
+
+def guaranteed(c: Comparison, norm: Norm, results: Results) -> list[float]:
+    """The mean over a gradient-descent run of the decrease that a step of this norm's descent guarantees."""
+    _, constant, dual = NORMS[norm]
+    found = []
+    for r in c.results(DESCENT, results):
+        x, g = r.series(constant)[1], r.series(dual)[1]
+        found.append(float(np.mean(g**2 / (2 * x))))
+    return found
+
+
+def _order(c: Comparison, results: Results) -> list[float]:
+    ahead = np.array([guaranteed(c, k, results) for k in NORMS])
+    reached = np.array([c.last(NORMS[k][0], results) for k in NORMS])
+    return [stats.kendall((-ahead[:, i]).tolist(), reached[:, i].tolist())[0] for i in range(c.seeds)]
+
+
+def verdict(scale: str, results: Results) -> Findings:
+    """How loose every bound is, and whether the guaranteed decreases order the descents."""
+    loose, orders, notes = [], [], []
+    for c in comparisons(scale):
+        for t in THEOREMS:
+            statement = f"The bound of {t.name} exceeds what happened by more than a factor of {LOOSE:g}"
+            effect = stats.mean(looseness(c, t, results))
+            keys = c.keys(results, t.arm)
+            loose.append(above(statement, effect, math.log(LOOSE), "times", c.name, keys, _times))
+        statement = "The decrease that theorems guarantee orders descent in four norms as they end"
+        orders.append(above(statement, stats.mean(_order(c, results)), 0.0, "Kendall's tau", c.name, c.keys(results)))
+        notes += c.notes(results)
+    notes += [
+        "Constants are the largest of 17 points along each run, and from below (Ritz values, power iteration): "
+        "true bounds are looser still. The least loss is taken to be zero.",
+        "An infinite factor says that the theorem allows no rate as large as the best one.",
+    ]
+    return Findings(_answer(loose, orders), (*loose, *orders), tuple(notes))
+
+
+def _times(x: float) -> float:
+    return math.exp(min(x, 700.0)) if x < math.inf else math.inf
+
+
+def _answer(loose: list[Finding], orders: list[Finding]) -> str:
+    told = [f for f in loose if math.isfinite(f.effect)]
+    silent = len(loose) - len(told)
+    if not told:
+        return "No theorem allows the rates that work best."
+    least, most = (pick(told, key=lambda f: f.effect) for pick in (min, max))
+    right = [f.task for f in orders if f.verdict == "supported"]
+    span = f"{least.effect:.3g} ({least.task}) to {most.effect:.3g} ({most.task})"
+    first = f"Bounds exceed what happened by factors from {span}"
+    ordered = f"the guaranteed decreases order the descents right on {', '.join(right)}"
+    order = ordered if right else "no order is shown right"
+    return f"{first}; {silent} of {len(loose)} theorems say nothing of the best rate; {order}."
+
+
+def figures(scale: str, results: Results) -> list[Any]:
+    """Tightness, constants over training, and the two orders."""
+    rows, orders, curves = [], [], []
+    for c in comparisons(scale):
+        for t in THEOREMS:
+            e = stats.mean(looseness(c, t, results))
+            stage, rate = stats.mean(outgrown(c, t, results)), c.tuned(c.arm(t.arm), results).best
+            rows.append((c.name, t.name, rate, *(_times(x) for x in (e.value, e.low, e.high)), stage.value))
+        for k, (name, _, _) in NORMS.items():
+            ahead, last = stats.mean(guaranteed(c, k, results)), stats.mean(c.last(name, results))
+            orders.append((c.name, name, c.tuned(c.arm(name), results).best, ahead.value, last.value))
+        r = c.results(DESCENT, results)[0]
+        for _, constant, _ in NORMS.values():
+            steps, x = r.series(constant)
+            curves.append(Curve(f"{c.name}: {constant}", steps.tolist(), (x / x[0]).tolist(), group=constant))
+    tight = Table(
+        "Tightness",
+        "The bound over what it bounds, at the best rate of the arm, with 95 % intervals over seeds; and the share of "
+        "training after which the constant is twice that of the start (1: never).",
+        ("task", "theorem", "rate", "times looser", "low", "high", "constant doubles"),
+        tuple(rows),
+    )
+    order = Table(
+        "Guaranteed and reached",
+        "The decrease a step that each theorem guarantees along gradient descent's path, and the loss reached.",
+        ("task", "descent", "rate", "guaranteed a step", "final loss"),
+        tuple(orders),
+    )
+    caption = "Along one run of gradient descent at its best rate, over the value at the start."
+    drawn = Figure("Constants along training", caption, "step", "times the start", tuple(curves), y_scale="log")
+    return [tight, order, drawn]
