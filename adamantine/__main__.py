@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
-from adamantine import catalogue, listing
+from adamantine import catalogue, checked, listing
 from adamantine.autodiff.check import check, failed, told
 from adamantine.claim import Asked, ClaimError, asked, load, pursue, question
 from adamantine.engine import cores
@@ -38,7 +38,7 @@ app = App(
     help="A laboratory for the science of deep-learning optimizers.",
     suppress_keyboard_interrupt=False,  # `main` says what becomes of the work
 )
-for command in (show, compact, watched, profile):
+for command in (show, compact, watched, profile, checked.check):
     app.command(command)
 console = Console()
 

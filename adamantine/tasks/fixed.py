@@ -19,7 +19,7 @@ from adamantine.tree import Params, place
 class Fixed:
     """`task` on `batches` of its batches, drawn once from `seed`; `at_once` of them, dealt anew, are a step.
 
-    With `at_once` equal to `batches`, the default 0, every step sees all examples and there is no noise. ValueError where
+    With `at_once` equal to `batches`, the default 0, every step sees all examples without noise. ValueError where
     the numbers do not fit, and at the first draw for a task whose batches depend on the weights.
     """
 

@@ -1,0 +1,1 @@
+"""Assumptions verified on one's own model: which hold along its training, with what constants, and what that means."""
