@@ -129,26 +129,14 @@ def findings(check: Check, runs: list[Run], results: Results, refusals: dict[str
 
 def items(check: Check, runs: list[Run], results: Results, refusals: dict[str, str]) -> list[Any]:
     """A table of all, and a figure for each assumption."""
-    rows, drawn, keys = [], [], tuple(results.key(r) for r in runs)
+    rows, said, drawn, keys = [], [], [], tuple(results.key(r) for r in runs)
     for x in check.assumptions:
         name, kind = type(x).__name__, type(x)
         if name in refusals:
             continue
         j = check.judged(name, runs, results)
-        rows.append(
-            (
-                name,
-                kind.statement,
-                j.verdict,
-                j.constant,
-                j.low,
-                j.high,
-                kind.symmetry,
-                kind.null,
-                kind.means,
-                kind.source,
-            )
-        )
+        rows.append((name, j.verdict, j.constant, j.low, j.high, j.why))
+        said.append((name, kind.statement, kind.null, kind.means, kind.source))
         steps, values = check.series(name, VALUE, runs, results)
         if len(steps) < 2:
             continue
@@ -160,17 +148,7 @@ def items(check: Check, runs: list[Run], results: Results, refusals: dict[str, s
         caption = f"{kind.statement}. Mean over {check.seeds} seeds, 95 % interval. {j.why}"
         scale = "log" if (s.mean > 0).all() else "linear"
         drawn.append(Figure(name, caption, "step", "constant", tuple(lines), y_scale=scale, keys=keys))
-    head = (
-        "assumption",
-        "statement",
-        "verdict",
-        "constant",
-        "low",
-        "high",
-        "unchanged by",
-        "compared with",
-        "means",
-        "source",
-    )
     caption = "The constant that serves for all of training, with the 95 % interval where it is taken."
-    return [Table("Assumptions", caption, head, tuple(rows), keys=keys), *drawn]
+    head = ("assumption", "verdict", "constant", "low", "high", "why")
+    words = Table("What they say", "", ("assumption", "statement", "compared with", "means", "source"), tuple(said))
+    return [Table("Assumptions", caption, head, tuple(rows), keys=keys), words, *drawn]

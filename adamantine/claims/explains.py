@@ -1,15 +1,15 @@
 """Which assumption's constant ranks optimizers by their speed?
 
-Theorems on optimizers rest on assumptions whose constants depend on the coordinates or on the update: smoothness in
-the maximum norm, the (1,1)-norm, orthogonality of updates and thirty more. An assumption that explains speed must rank
+Theorems on optimizers rest on assumptions whose constants depend on the coordinates or on the update: smoothness in the
+maximum norm, the (1,1)-norm, orthogonality of updates and thirty more. An assumption that explains speed must rank
 optimizers by it. Thirty arms, which differ by one dial each (what is rotated, in blocks of what size, how far; what
 shares a second moment; how often a singular basis is renewed; singular values forced; other rules), are tuned alike and
 timed to the loss that AdamW reaches half way. Every assumption of the package is measured for every arm at the same
 weights and batches (AdamW's own path, three stages, random probes in common), so that coordinates are told apart from
 where they lead, and the cheap ones along each arm's own path too. The score is Kendall's tau over the pairs of arms
-whose speeds differ, with an interval over seeds and stages, a permutation p-value corrected for the number tried, and
-the test that counts: the assumption that is best on the other tasks, on a task it has not seen. A rotated arm and its
-twin that shares the second moment are equally fast; an assumption that tells them apart does not explain speed.
+whose speeds differ, with an interval over arms, seeds and stages, a permutation p-value corrected for the number tried,
+and the test that counts: the assumption that is best on the other tasks, on a task it has not seen. A rotated arm and
+its twin that shares the second moment are equally fast; an assumption that tells them apart does not explain speed.
 After arXiv:2410.19964 and arXiv:2410.08198, whose six and four bases are too few for a rank correlation.
 """
 
@@ -200,7 +200,9 @@ def verdict(scale: str, results: Results) -> Findings:
                 f"{c.name}: the best of {len(own)} random predictors reaches a tau of {lucky:.2f} in one of 20."
             )
         notes += c.notes(results)
-    notes.append("Intervals resample seeds and measurements, not arms; the arms are those tried, not a random sample.")
+    notes.append(
+        "Intervals resample arms, seeds and measurements; the arms are those tried, not a sample of all optimizers."
+    )
     return Findings(_answer(carried, found), (*unseen, *seen), tuple(notes))
 
 
@@ -279,9 +281,7 @@ def _table(scores: dict[str, dict[str, Score]]) -> Table:
         for (name, s), p in ordered:
             rows.append((task, name, s.tau, s.low, s.high, p, s.slope, s.arms, s.pairs))
     head = ("task", "predictor", "tau", "low", "high", "p, corrected", "slope", "arms", "pairs")
-    caption = (
-        "Intervals at 95 % over seeds and measurements; slope of log slow-down on log constant (theory: 1 or 1/2)."
-    )
+    caption = "Intervals at 95 % over arms, seeds and measurements; slope of log slow-down on log constant."
     return Table("Every predictor", caption, head, tuple(rows))
 
 

@@ -35,34 +35,36 @@ def score(predictor: np.ndarray, slow: np.ndarray, larger: str, rng: np.random.G
     """Of `predictor [arms, measurements]` for `slow [arms, seeds]`, log slow-downs paired by seed.
 
     Pairs of arms count whose mean slow-downs differ by more than Student's 95 % interval over seeds; a predictor with
-    less than two different values, or known for fewer than eight arms, tells nothing. The interval resamples seeds and
-    measurements (not arms) 1,000 times.
+    less than two different values, or known for fewer than eight arms, tells nothing. The interval resamples arms,
+    seeds and measurements, 1,000 times.
     """
     known = np.isfinite(slow).all(1) & ~np.isnan(predictor).any(1)
     x, y = summary(predictor[known]), slow[known]
     sign = 1.0 if larger == "slower" else -1.0
     if known.sum() < LEAST or np.ptp(_ranks(x)) == 0:
         return UNTOLD
-    apart = resolved(y)
-    tau = sign * _concordance(x, y.mean(1), apart)
+    apart, mean = resolved(y), y.mean(1)
+    tau = sign * _concordance(x, mean, apart)
     boot = np.empty(draws)
     for i in range(draws):
+        arms = rng.integers(len(y), size=len(y))
         seeds = rng.integers(y.shape[1], size=y.shape[1])
         kept = rng.integers(predictor.shape[1], size=predictor.shape[1])
-        boot[i] = sign * _concordance(summary(predictor[known][:, kept]), y[:, seeds].mean(1), apart)
-    null = np.array([_concordance(rng.permutation(x), y.mean(1), apart) for _ in range(draws)])
+        drawn = summary(predictor[known][arms][:, kept])
+        boot[i] = sign * _concordance(drawn, y[arms][:, seeds].mean(1), apart[np.ix_(arms, arms)])
+    null = np.array([_concordance(rng.permutation(x), mean, apart) for _ in range(draws)])
     p = (1 + np.sum(np.abs(null) >= abs(tau) - 1e-12)) / (1 + draws)
     low, high = np.nanquantile(boot, [0.025, 0.975]) if np.isfinite(boot).any() else (math.nan, math.nan)
-    return Score(tau, float(low), float(high), float(p), _slope(x, y.mean(1)), int(known.sum()), int(apart.sum()))
+    pairs = int(apart.sum()) // 2
+    return Score(tau, float(low), float(high), float(p), _slope(x, mean), int(known.sum()), pairs)
 
 
 def resolved(slow: np.ndarray) -> np.ndarray:
-    """Which pairs `[pairs]` of rows of `slow [arms, seeds]` differ beyond the 95 % interval of their paired mean."""
-    a, b = np.triu_indices(len(slow), 1)
-    apart = slow[a] - slow[b]
+    """Whether rows of `slow [arms, seeds]` differ beyond the 95 % interval of their paired mean, `[arms, arms]`."""
+    apart = slow[:, None] - slow[None]
     n = slow.shape[1]
-    half = scipy_stats.t.ppf(0.975, n - 1) * apart.std(1, ddof=1) / math.sqrt(n) if n > 1 else np.inf
-    return np.abs(apart.mean(1)) > half
+    half = scipy_stats.t.ppf(0.975, n - 1) * apart.std(2, ddof=1) / math.sqrt(n) if n > 1 else np.inf
+    return np.abs(apart.mean(2)) > half
 
 
 def transfer(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, tuple[str, float, float]]:
@@ -100,9 +102,8 @@ def summary(x: np.ndarray) -> np.ndarray:
 
 def _concordance(x: np.ndarray, y: np.ndarray, apart: np.ndarray) -> float:
     """Share of the pairs `apart` ranked alike less that ranked the other way; ties count as half of either."""
-    a, b = np.triu_indices(len(x), 1)
     with np.errstate(invalid="ignore"):
-        signs = np.sign(np.nan_to_num(x[a] - x[b], nan=0.0)) * np.sign(y[a] - y[b])
+        signs = np.sign(np.nan_to_num(x[:, None] - x[None], nan=0.0)) * np.sign(y[:, None] - y[None])
     return float(signs[apart].mean()) if apart.any() else math.nan
 
 

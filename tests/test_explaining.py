@@ -1,0 +1,180 @@
+"""The board on predictors whose worth is known, an optimizer's own coordinates, and shared measurements."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from adamantine import tree
+from adamantine.assume.directional_smoothness import DirectionalSmoothness
+from adamantine.assume.gradient_density import DenseGradient
+from adamantine.assume.moment_heterogeneity import MomentHeterogeneity
+from adamantine.assume.one_one_norm import OneOneNorm
+from adamantine.assume.smoothness import Smoothness
+from adamantine.assume.update_orthogonality import OrthogonalUpdate
+from adamantine.explaining import board
+from adamantine.explaining.arms import REFERENCE, TWINS, arms
+from adamantine.explaining.own_basis import OwnBasis, bases_of, told, turned
+from adamantine.explaining.shared import Shared
+from adamantine.nets.decoder import Decoder
+from adamantine.nets.mlp import Mlp
+from adamantine.optim.adam import adam
+from adamantine.optim.basis import InBasis
+from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Ema
+from adamantine.optim.rotations import BlockHaar
+from adamantine.optim.second_moment import Rms
+from adamantine.optim.svd_basis import SvdBasis
+from adamantine.point import Point, stream
+from adamantine.tasks.quadratic import Quadratic, power_law
+
+
+def speeds(n=20, seeds=4, noise=0.02):
+    rng = np.random.default_rng(0)
+    return np.linspace(0, 1, n)[:, None] + noise * rng.normal(size=(n, seeds))
+
+
+def scored(x, y=None, larger="slower", seed=0):
+    y = speeds() if y is None else y
+    return board.score(np.asarray(x, dtype=float), y, larger, np.random.default_rng(seed), draws=200)
+
+
+def test_a_perfect_predictor_scores_one_in_the_direction_of_theory():
+    good = np.exp(2 * np.linspace(0, 1, 20))[:, None] * np.ones((1, 3))
+    found = scored(good)
+    assert found.tau == pytest.approx(1.0)
+    assert found.low > 0.95
+    assert found.p < 0.01
+    assert found.slope == pytest.approx(0.5, rel=0.05)
+    assert (found.arms, found.pairs) == (20, int(board.resolved(speeds()).sum()) // 2)
+    assert scored(good, larger="faster").tau == pytest.approx(-1.0)
+    assert scored(1 / good, larger="faster").tau == pytest.approx(1.0)
+
+
+def test_chance_scores_near_zero_and_its_p_value_is_uniform():
+    rng = np.random.default_rng(3)
+    found = [scored(rng.random((20, 2)), seed=i) for i in range(60)]
+    assert abs(np.mean([s.tau for s in found])) < 0.1
+    small = np.mean([s.p < 0.2 for s in found])
+    assert 0.05 < small < 0.4
+    covered = np.mean([s.low <= 0 <= s.high for s in found])
+    assert covered > 0.8
+
+
+def test_what_does_not_tell_arms_apart_tells_nothing():
+    assert scored(np.full((20, 3), 2.0)).arms == 0
+    assert scored(np.ones((20, 3)) * (1 + 1e-12 * np.arange(20))[:, None]).arms == 0
+    missing = np.random.default_rng(0).random((20, 2))
+    missing[:14, 0] = math.nan
+    assert scored(missing).arms == 0
+    infinite = np.linspace(1, 2, 20)[:, None] * np.ones((1, 2))
+    infinite[-1] = math.inf
+    assert scored(infinite).tau == pytest.approx(1.0)
+
+
+def test_pairs_that_are_not_resolved_do_not_count():
+    y = speeds()
+    y[10:] = y[10] + 1.0 * np.random.default_rng(1).normal(size=(10, 4))
+    assert board.resolved(y)[:10, :10].sum() > board.resolved(y)[10:, 10:].sum()
+
+
+def test_transfer_takes_the_best_of_the_other_tasks():
+    def s(tau):
+        return dataclasses.replace(board.UNTOLD, tau=tau, arms=9)
+
+    scores = {"one": {"a": s(0.9), "b": s(0.1)}, "two": {"a": s(0.2), "b": s(0.8)}, "three": {"a": s(0.3), "b": s(0.7)}}
+    found = board.transfer(scores)
+    assert found["one"] == ("b", pytest.approx(0.75), 0.1)
+    assert found["two"] == ("a", pytest.approx(0.6), 0.2)
+    assert board.transfer({"one": scores["one"]})["one"][0] == ""
+
+
+def test_luck_grows_with_the_number_tried():
+    few, many = (board.luck(20, speeds(), n, np.random.default_rng(0), 100) for n in (1, 30))
+    assert 0.2 < few < many < 1
+
+
+# --- coordinates ------------------------------------------------------------------------------------------------
+
+
+def point(part, basis="random", noise=0.0):
+    task = Quadratic(power_law(8), basis, noise, matrix=(3, 2))
+    w = tree.place(task.init(stream(0, "init")), "cpu", torch.float64)
+    p = Point(task, w, tree.place(task.source(stream(0, "data"))(w), "cpu", torch.float64))
+    s = part.init(w)
+    for _ in range(3):
+        u, s = part.update(p.grad, s, p)
+    return p.after(u, s, part)
+
+
+def test_an_optimizer_in_a_basis_is_measured_there():
+    basis = BlockHaar("all", seed=1)
+    p = point(InBasis(Ema() >> Rms(), basis) >> Lr(0.1))
+    (found,) = bases_of(p)
+    assert found == basis
+    q = turned(p, (found,))
+    rows = [tree.flat(basis.forth(tree.like(e, p.w))) for e in torch.eye(8, dtype=torch.float64)]
+    turn = torch.stack(rows, 1)
+    h = turn @ p.task.hessian() @ turn.T
+    v = tree.like(torch.arange(8.0, dtype=torch.float64), p.w)
+    assert torch.allclose(tree.flat(q.hvp(v)), h @ tree.flat(v))
+    assert torch.allclose(tree.flat(q.grad), turn @ tree.flat(p.grad))
+    assert torch.allclose(tree.flat(q.u), turn @ tree.flat(p.u))
+    g = turn @ tree.flat(p.grad)
+    wanted = float(g.abs().sum() ** 2 / (8 * g.square().sum()))
+    assert OwnBasis(DenseGradient())(p) == {"DenseGradient": pytest.approx(wanted)}
+    assert told(Smoothness(), q) == pytest.approx(told(Smoothness(), p), rel=1e-6)
+
+
+def test_the_singular_basis_is_found_in_the_state():
+    p = point(SvdBasis(Ema() >> Rms()) >> Lr(0.1))
+    (basis,) = bases_of(p)
+    g = basis.forth(p.grad)["matrix"]
+    assert float((g - torch.diag_embed(g.diagonal())[:, :2] if g.shape[0] == 2 else g[2:]).abs().max()) < 1e-9
+    assert bases_of(point(adam(0.1))) == ()
+
+
+def test_shared_measurements_tell_bases_and_updates_apart():
+    rotated = InBasis(Ema() >> Rms(), BlockHaar("all")) >> Lr(0.1)
+    probe = Shared(
+        (("Adam", adam(0.1)), ("rotated", rotated), ("one v", Ema() >> Rms(shape="all") >> Lr(0.1))),
+        (Smoothness(8), OneOneNorm(), DirectionalSmoothness(), OrthogonalUpdate()),
+        warm=4,
+    )
+    task = Quadratic(power_law(8), "identity", 0.3, matrix=(3, 2))
+    w = tree.place(task.init(stream(0, "init")), "cpu", torch.float64)
+    p = Point(task, w, tree.place(task.source(stream(0, "data"))(w), "cpu", torch.float64))
+    found = probe(p)
+    assert len({found[f"Smoothness/{k}"] for k in ("Adam", "rotated", "one v")}) == 1
+    assert found["OneOneNorm/rotated"] > 1.2 * found["OneOneNorm/Adam"] == 1.2 * found["OneOneNorm/one v"]
+    assert len({found[f"DirectionalSmoothness/{k}"] for k in ("Adam", "rotated", "one v")}) == 3
+    assert all(-1 <= found[f"cosine/{k}"] <= 1 for k in ("Adam", "rotated", "one v"))
+    assert found["cosine/one v"] > found["cosine/Adam"], "it steps along the averaged gradient"
+    assert probe(p) == found, "the same numbers again"
+
+
+def test_what_cannot_be_told_is_nan_and_ends_no_run():
+    task = Quadratic(power_law(6))
+    w = task.init(stream(0, "init"))
+    p = Point(task, w, task.source(stream(0, "data"))(w))
+    assert math.isnan(told(OrthogonalUpdate(), p.after(dict(w), None)))
+    part = adam(0.1)
+    u, s = part.update(p.grad, part.init(w), p)
+    assert OwnBasis(OrthogonalUpdate())(p.after(u, s, part)) == {}
+    assert OwnBasis(MomentHeterogeneity())(p.after(u, s, part))["MomentHeterogeneity"] >= 0
+
+
+@pytest.mark.parametrize(
+    "net", [Decoder(context=8, width=8, depth=1, heads=2), Mlp(16, 3, 8, 1)], ids=["text", "image"]
+)
+def test_arms_are_at_least_thirty_and_named_once(net):
+    found = arms(net.tags(), 3)
+    names = [a.name for a in found]
+    assert names[0] == REFERENCE
+    assert len(found) >= 30
+    assert len({*names}) == len(names)
+    assert {*TWINS} | {*TWINS.values()} <= {*names}
+    assert all(len(a.grid) == 3 for a in found)
+    assert len({repr(a.make(a.grid[0], 0)) for a in found}) == len(found), "no two are the same"
