@@ -23,12 +23,14 @@ class HeavyTailedLogistic:
     """Cross-entropy, in nats, of logits `W x`, `W [classes, dim]`, from 0, on `groups 2^groups` fixed examples.
 
     Inputs are uniform in [0, 1] and of dimension `(groups + 1) 2^groups`, more than there are examples, so that all
-    of them can be fitted. `batch=0` takes all examples every time. Raises ValueError for no groups.
+    of them can be fitted. `batch=0` takes all examples every time. With `balanced`, the control, the same classes have
+    `groups + 1` examples each, about as many in all. Raises ValueError for no groups.
     """
 
     groups: int = 4
     batch: int = 0
     data_seed: int = 0
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         """Refuse no groups, and more than fit a computer."""
@@ -47,6 +49,8 @@ class HeavyTailedLogistic:
 
     def counts(self) -> Tensor:
         """How many examples each class has, `[classes]`, the frequent ones first."""
+        if self.balanced:
+            return torch.full((self.classes,), self.groups + 1)
         return torch.tensor([2 ** (self.groups - i) for i in range(self.groups) for _ in range(2**i)])
 
     def start(self) -> float:
@@ -101,7 +105,9 @@ class HeavyTailedLogistic:
         """Mean loss over all examples (`held_out`: there are no others), and over each group of classes."""
         x, y = (part.to(w["head"].device) for part in _data(self))
         loss = self.losses(w, {"x": x, "y": y})
-        per_group = loss.new_zeros(self.groups).index_add_(0, (y + 1).log2().long(), loss) / 2**self.groups
+        group = (y + 1).log2().long()
+        size = torch.bincount(group, minlength=self.groups)
+        per_group = loss.new_zeros(self.groups).index_add_(0, group, loss) / size
         return {"held_out": loss.mean().item(), **{f"group{i}": v for i, v in enumerate(per_group.tolist())}}
 
 

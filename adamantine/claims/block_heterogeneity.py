@@ -1,0 +1,148 @@
+"""Does Adam need blocks whose curvature differs, as those of Transformers do?
+
+Zhang et al. (arXiv:2402.16788): the spectra of the Hessian's blocks differ between the tensors of a Transformer and
+hardly between those of convolutional networks, and Adam beats SGD where they differ. Their quadratics are rebuilt:
+three blocks of three eigenvalues, in a random basis inside each block; the same nine eigenvalues sorted into blocks
+(heterogeneous: 1 to 3, 99 to 101, 4,998 to 5,000) or dealt across them (homogeneous). Adam should beat gradient descent
+on the first only. On networks, the heterogeneity of mean curvature between tensors at the start stands beside the gap.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from adamantine import retest, stats
+from adamantine.comparison import Arm, Comparison
+from adamantine.evidence import above
+from adamantine.finding import Findings, Table
+from adamantine.optim.adam import adam
+from adamantine.optim.basis import InBasis
+from adamantine.optim.lr import Lr
+from adamantine.optim.rotations import BlockHaar
+from adamantine.optim.schedule import Cosine
+from adamantine.part import Part
+from adamantine.result import Results
+from adamantine.run import Run
+from adamantine.tasks.quadratic import Quadratic
+
+ADAM, DESCENT = "Adam", "gradient descent"
+LEAST = 1e-10  # below which a loss is taken for solved
+BLOCKS = {
+    "heterogeneous": (1.0, 2.0, 3.0, 99.0, 100.0, 101.0, 4998.0, 4999.0, 5000.0),
+    "homogeneous": (1.0, 99.0, 4998.0, 2.0, 100.0, 4999.0, 3.0, 101.0, 5000.0),
+}
+
+
+def _adam(beta1: float, rate: float, seed: int) -> Part:
+    """In coordinates turned inside the rows, which are the blocks: as if the quadratic had been turned."""
+    return InBasis(adam(rate, beta1, 0.99, schedule=Cosine(0.0)), BlockHaar("row", seed=seed))
+
+
+def _descent(rate: float, seed: int) -> Part:
+    return Lr(rate)
+
+
+def quadratics(scale: str) -> list[Comparison]:
+    """Sorted and dealt eigenvalues."""
+    steps, seeds = {"tiny": (60, 4), "laptop": (400, 10), "gpu": (2000, 30)}[scale]
+    widen = 0 if scale == "tiny" else 5
+    arms = (Arm(ADAM, partial(_adam, 0.0), (0.01, 0.1, 1.0)), Arm(DESCENT, _descent, (1e-4, 2e-4, 4e-4)))
+    setting: dict[str, Any] = {"seeds": seeds, "tuning_seeds": 3, "widen": widen, "every": steps}
+    return [Comparison(k, Quadratic(x, matrix=(3, 3)), arms, steps, **setting) for k, x in BLOCKS.items()]
+
+
+def runs(scale: str, results: Results) -> list[Run]:
+    """Quadratics and networks."""
+    return [run for c in quadratics(scale) for run in c.runs(results)] + retest.runs(scale, results)
+
+
+def expected(scale: str) -> int:
+    """About how many runs there are, if no grid is widened."""
+    own = quadratics(scale)
+    return sum(len(c.arms) * (c.tuning_seeds * len(c.arms[0].grid) + c.seeds) for c in own) + retest.expected(scale)
+
+
+def _gap(c: Comparison, results: Results) -> list[float]:
+    """Log of gradient descent's final loss over Adam's."""
+    ends = zip(c.last(DESCENT, results), c.last(ADAM, results), strict=True)
+    return [math.log(max(a, LEAST) / max(b, LEAST)) for a, b in ends]
+
+
+def _heterogeneity(c: Comparison, results: Results) -> list[float]:
+    """Between tensors at the start, one a seed."""
+    return retest.series(c, retest.ADAM, "block_heterogeneity", results)[1][:, 0].tolist()
+
+
+def _between(c: Comparison, results: Results) -> list[float]:
+    """Standard deviation of the log of tensors' mean curvatures at the start, over those above zero; one a seed."""
+    out = []
+    for r in c.results(retest.ADAM, results):
+        names = [f"block_heterogeneity/{k}" for k, _ in c.task.tags().pairs]  # pyright: ignore[reportAttributeAccessIssue]
+        x = np.array([r.series(n)[1][0] for n in names if len(r.series(n)[1])])
+        out.append(float(np.log(x[x > 0]).std()) if (x > 0).sum() > 1 else math.nan)
+    return out
+
+
+def verdict(scale: str, results: Results) -> Findings:
+    """The quadratics, and the networks."""
+    sorted_, dealt = quadratics(scale)
+    one, other = _gap(sorted_, results), _gap(dealt, results)
+    both = (*sorted_.keys(results), *dealt.keys(results))
+    found = [
+        above(
+            "With heterogeneous blocks Adam ends lower than gradient descent",
+            stats.mean(one), 0.0, "times", "quadratic", sorted_.keys(results), math.exp,
+        ),
+        above(
+            "With homogeneous blocks Adam ends lower than gradient descent",
+            stats.mean(other), 0.0, "times", "quadratic", dealt.keys(results), math.exp,
+        ),
+        above(
+            "Adam gains more where blocks are heterogeneous",
+            stats.mean([a - b for a, b in zip(one, other, strict=True)]), 0.0, "times", "quadratic", both, math.exp,
+        ),
+    ]  # fmt: skip
+    networks = retest.comparisons(scale)
+    text = networks[0]
+    for c in networks[1:]:
+        apart = [a - b for a, b in zip(_between(text, results), _between(c, results), strict=True)]
+        statement = f"Mean curvatures of tensors differ more on {text.name} than on {c.name}"
+        keys = (*text.keys(results, retest.ADAM), *c.keys(results, retest.ADAM))
+        found.append(above(statement, stats.mean(apart), 0.0, "more of log curvature's deviation", c.name, keys))
+    ratio = [f.effect for f in found[:2]]
+    answer = (
+        f"Gradient descent's final loss is {ratio[0]:.3g} times Adam's where blocks are heterogeneous, {ratio[1]:.3g} "
+        "times where they are homogeneous."
+    )
+    notes = [n for c in (sorted_, dealt, *networks) for n in c.notes(results)]
+    notes.append(
+        "The source: blocks differ in Transformers, not in ResNets; it compares whole spectra, here their means."
+    )
+    return Findings(answer, tuple(found), tuple(notes))
+
+
+def figures(scale: str, results: Results) -> list[Any]:
+    """Quadratics and networks, in numbers."""
+    rows = []
+    for c in quadratics(scale):
+        last = [stats.mean(np.log10(c.last(k, results)).tolist()) for k in (ADAM, DESCENT)]
+        rows.append((c.name, *(c.tuned(a, results).best for a in c.arms), *(e.value for e in last)))
+    nets = []
+    for c in retest.comparisons(scale):
+        h, d = stats.mean(_heterogeneity(c, results)), stats.mean(_between(c, results))
+        nets.append((c.name, h.value, h.low, h.high, d.value, *_percent(c, results)))
+    head = ("task", "heterogeneity", "low", "high", "deviation of log curvature", "SGD above AdamW, %", "low", "high")
+    return [
+        Table(
+            "Quadratics", "Logarithms to base 10 of the final losses, means over seeds.",
+            ("blocks", "rate of Adam", "rate of descent", "Adam", "descent"), tuple(rows),
+        ),
+        Table("Networks", "At the start of training; and how much higher SGD ends.", head, tuple(nets)),
+    ]  # fmt: skip
+
+
+def _percent(c: Comparison, results: Results) -> tuple[float, float, float]:
+    e = c.against(retest.SGD, retest.ADAM, results)
+    return 100 * e.value, 100 * e.low, 100 * e.high

@@ -1,0 +1,125 @@
+"""Does the gap between Adam and SGD come from minibatch noise?
+
+Heavy-tailed noise was proposed as the reason why Adam beats SGD on Transformers. Kunstner et al. (arXiv:2304.13960)
+take the noise away: on full batches the gap remains or grows, and sign descent with momentum closes most of it. Here a
+fixed set of examples is seen in sixteenths, in quarters or all at once, with as many steps each and every arm tuned at
+every batch size, on a small Transformer and, as the control, a perceptron on images, where the gap should be small.
+"""
+
+import math
+from typing import Any
+
+from adamantine import stats
+from adamantine.comparison import Arm, Comparison
+from adamantine.data.glyphs import Glyphs
+from adamantine.evidence import above
+from adamantine.finding import Curve, Figure, Findings, Table
+from adamantine.nets.decoder import Decoder, sized
+from adamantine.nets.mlp import Mlp
+from adamantine.optim.adam import adam
+from adamantine.optim.clip import Clip
+from adamantine.optim.sgd import sgd
+from adamantine.optim.sign import signum
+from adamantine.part import Part
+from adamantine.result import Results
+from adamantine.run import Run
+from adamantine.tasks.fixed import Fixed
+from adamantine.tasks.images import Images
+from adamantine.tasks.language import Language
+
+ADAM, SGD, SIGN = "Adam", "SGD", "Signum"
+CLOSED = 0.5  # of the gap
+LEAST = 1e-3  # nats, below which a loss is taken for fitted
+
+
+def _adam(rate: float, seed: int) -> Part:
+    return Clip(1.0, adam(rate, 0.9, 0.99))
+
+
+def _descent(rate: float, seed: int) -> Part:
+    return Clip(1.0, sgd(rate, 0.9))
+
+
+def _sign(rate: float, seed: int) -> Part:
+    return Clip(1.0, signum(rate))
+
+
+def comparisons(scale: str) -> dict[str, list[Comparison]]:
+    """By task, one at each number of batches seen at once, from few to all."""
+    arms = (
+        Arm(ADAM, _adam, (3e-3, 1e-2, 3e-2)), Arm(SGD, _descent, (0.1, 0.3, 1.0)), Arm(SIGN, _sign, (3e-4, 1e-3, 3e-3))
+    )  # fmt: skip
+    tiny = Language(model=Decoder(context=16, width=16, depth=1, heads=2), batch=8, limit=200_000, held_out=16)
+    image = Images(Glyphs(), Mlp(256, 34, 32, 1), 16 if scale == "tiny" else 64)
+    setting: dict[str, Any]
+    steps, batches, setting = 150, 16, {"seeds": 4, "tuning_seeds": 1, "widen": 3}
+    named: dict[str, Any] = {"language": tiny, "images": image}
+    if scale == "tiny":
+        steps, batches, setting = 20, 4, {"seeds": 3, "tuning_seeds": 1, "widen": 0}
+    elif scale == "gpu":
+        steps, setting = 3000, {"seeds": 5, "tuning_seeds": 2, "widen": 4}
+        named = {"language": Language(model=sized("small"), batch=64), "images": Images(Glyphs(), Mlp(256, 34), 128)}
+    sizes = (1, batches) if scale == "tiny" else (1, 4, batches)
+    setting |= {"metric": "training", "every": steps}
+    return {
+        k: [Comparison(f"{k}, {n} of {batches}", Fixed(t, batches, n), arms, steps, **setting) for n in sizes]
+        for k, t in named.items()
+    }
+
+
+def runs(scale: str, results: Results) -> list[Run]:
+    """Tuning and reporting of all."""
+    return [run for own in comparisons(scale).values() for c in own for run in c.runs(results)]
+
+
+def expected(scale: str) -> int:
+    """About how many runs there are, if no grid is widened."""
+    every = [c for own in comparisons(scale).values() for c in own]
+    return sum(len(c.arms) * (c.tuning_seeds * len(c.arms[0].grid) + c.seeds) for c in every)
+
+
+def gap(c: Comparison, results: Results, other: str = ADAM) -> list[float]:
+    """Log of SGD's final training loss over the other's, by seed."""
+    ends = zip(c.last(SGD, results), c.last(other, results), strict=True)
+    return [math.log(max(a, LEAST) / max(b, LEAST)) for a, b in ends]
+
+
+def verdict(scale: str, results: Results) -> Findings:
+    """The gap on full batches, against that on the smallest, and how much of it signs close."""
+    found, words, notes = [], [], []
+    for name, own in comparisons(scale).items():
+        few, whole = own[0], own[-1]
+        here, there = gap(whole, results), gap(few, results)
+        keys = (*few.keys(results), *whole.keys(results))
+        statement = "Without noise SGD ends higher than Adam"
+        found.append(above(statement, stats.mean(here), 0.0, "times", name, whole.keys(results), math.exp))
+        grown = stats.mean([a - b for a, b in zip(here, there, strict=True)])
+        statement = "The gap is larger without noise than with the most of it"
+        found.append(above(statement, grown, 0.0, "times the gap", name, keys, math.exp))
+        closed = [s / g if g > 0 else math.nan for s, g in zip(gap(whole, results, SIGN), here, strict=True)]
+        statement = "Without noise, sign descent with momentum closes at least half of the gap"
+        share = stats.mean(closed) if stats.mean(here).above(0) else stats.UNKNOWN
+        found.append(above(statement, share, CLOSED, "of the gap", name, whole.keys(results)))
+        first, more, _ = found[-3:]
+        words.append(f"{first.effect:.3g} times as high on {name}, {more.effect:.3g} times the gap with noise")
+        notes += [n for c in own for n in c.notes(results)]
+    notes.append("The source: the gap grows with the batch, and signs with momentum close most of it.")
+    return Findings(f"On all examples at once SGD ends {'; '.join(words)}.", tuple(found), tuple(notes))
+
+
+def figures(scale: str, results: Results) -> list[Any]:
+    """The gap over batch sizes, and the losses."""
+    curves, rows = [], []
+    for name, own in comparisons(scale).items():
+        for other in (ADAM, SIGN):
+            bands = [stats.mean(gap(c, results, other)) for c in own]
+            y, low, high = ([getattr(e, part) for e in bands] for part in ("value", "low", "high"))
+            x = [c.task.at_once for c in own]  # pyright: ignore[reportAttributeAccessIssue]
+            style = "line" if other == ADAM else "dash"
+            curves.append(Curve(f"{name}: SGD over {other}", x, y, low, high, group=name, style=style))
+        for c in own:
+            cells = (f"{stats.mean(c.last(a.name, results)).value:.4g}" for a in c.arms)
+            rows.append((c.name, *cells))
+    caption = "Log of the final training losses' ratio, each arm tuned at each batch size; 95 % intervals over seeds."
+    drawn = Figure("The gap and the batch", caption, "batches at once", "log ratio", tuple(curves), x_scale="log")
+    return [drawn, Table("Final training losses", "Means over seeds.", ("task", ADAM, SGD, SIGN), tuple(rows))]
