@@ -6,7 +6,6 @@ descent divide the frequency out. Tested on the source's logistic regression wit
 examples at once, replicated over data; and on language, where the loss is told by the frequency of the token.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from adamantine.run import Run
 from adamantine.tasks.logistic import HeavyTailedLogistic
 
 ADAM, SGD, SIGN = "Adam", "SGD", "Signum"
-LEAST = 1e-6  # nats, below which a loss is taken for fitted
 GROUPS = 4  # of the probe `FrequencyLoss` in the runs on language
 
 
@@ -74,15 +72,15 @@ def runs_of(scale: str) -> list[Comparison]:
 
 
 def _gap(c: Comparison, other: str, results: Results) -> float:
-    """Log of SGD's final loss over the other's."""
-    return math.log(max(c.last(SGD, results)[0], LEAST) / max(c.last(other, results)[0], LEAST))
+    """SGD's final loss less the other's."""
+    return c.last(SGD, results)[0] - c.last(other, results)[0]
 
 
 def _behind(c: Comparison, arm: str, results: Results) -> float:
-    """Log of the loss of the rarest group of classes over that of the most frequent."""
+    """The loss of the rarest group of classes less that of the most frequent."""
     groups = c.task.groups  # pyright: ignore[reportAttributeAccessIssue]
-    rare, frequent = (max(c.last(arm, results, f"group{i}")[0], LEAST) for i in (groups - 1, 0))
-    return math.log(rare / frequent)
+    rare, frequent = (c.last(arm, results, f"group{i}")[0] for i in (groups - 1, 0))
+    return rare - frequent
 
 
 def _tokens(scale: str, results: Results, group: int) -> list[float]:
@@ -101,17 +99,17 @@ def verdict(scale: str, results: Results) -> Findings:
     signs = [_gap(c, SIGN, results) for c in heavy]
     behind = [_behind(c, SGD, results) - _behind(c, ADAM, results) for c in heavy]
     tokens = [a - b for a, b in zip(_tokens(scale, results, GROUPS - 1), _tokens(scale, results, 0), strict=True)]
-    name, times = "logistic regression", "times"
+    name, unit = "logistic regression", "nats"
     found = (
-        above("With heavy tails SGD ends higher than Adam", stats.mean(gaps[0]), 0.0, times, name, keys, math.exp),
+        above("With heavy tails SGD ends higher than Adam", stats.mean(gaps[0]), 0.0, unit, name, keys),
         above(
             "The gap is larger with heavy-tailed classes than with balanced ones",
-            stats.mean([a - b for a, b in zip(*gaps, strict=True)]), 0.0, times, name, keys, math.exp,
+            stats.mean([a - b for a, b in zip(*gaps, strict=True)]), 0.0, unit, name, keys,
         ),
-        above("Signs with momentum end lower than SGD too", stats.mean(signs), 0.0, times, name, keys, math.exp),
+        above("Signs with momentum end lower than SGD too", stats.mean(signs), 0.0, unit, name, keys),
         above(
             "SGD is further behind on the rarest classes, against the most frequent, than Adam",
-            stats.mean(behind), 0.0, times, name, keys, math.exp,
+            stats.mean(behind), 0.0, unit, name, keys,
         ),
         above(
             "SGD is further behind AdamW on rare tokens than on frequent ones",
@@ -120,8 +118,8 @@ def verdict(scale: str, results: Results) -> Findings:
     )  # fmt: skip
     first, second = found[0], found[1]
     answer = (
-        f"With heavy-tailed classes SGD ends {first.effect:.3g} times as high as Adam, {second.effect:.3g} times "
-        f"the gap with balanced ones; on language it is {found[-1].effect:.3g} nats further behind on rare tokens."
+        f"With heavy-tailed classes SGD ends {first.effect:.3g} nats above Adam, {second.effect:.3g} more than "
+        f"with balanced ones; on language it is {found[-1].effect:.3g} nats further behind on rare tokens."
     )
     notes = [*text.notes(results), "The source: the same, on the same regression, and on language models."]
     edge = {a.name for c in (*heavy, *even) for a in c.arms if c.tuned(a, results).at_edge}
