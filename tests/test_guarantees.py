@@ -3,13 +3,14 @@
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from walk import public
 
+from adamantine.claims import guarantees as claim
 from adamantine.guarantees.adagrad_norm import AdagradNorm
 from adamantine.guarantees.adam import AdamWithoutMomentum
 from adamantine.guarantees.convex_descent import ConvexDescent
@@ -24,6 +25,8 @@ from adamantine.guarantees.sign_descent import SignDescent
 from adamantine.guarantees.spectral_descent import SpectralDescent
 from adamantine.guarantees.strong_growth_descent import StrongGrowthDescent
 from adamantine.guarantees.strongly_convex_descent import StronglyConvexDescent
+from adamantine.result import Result, Results
+from adamantine.run import Diverged, Row, Run
 
 THEOREMS = public("adamantine.guarantees", lambda x: inspect.isclass(x) and is_dataclass(x) and "__call__" in vars(x))
 QUANTITIES = {
@@ -421,3 +424,52 @@ def test_adam_stays_below_its_bound_with_noise():
         x = np.repeat(rng.normal(size=(1, 4)), 200, 0)
         squares, told = adam(p, x, 0.9, 1e-4, 0.01, 40, lambda shape, r=rng: r.uniform(-1, 1, shape))
         below(squares, AdamWithoutMomentum()(told))
+
+
+# --- the claim: what it measures of a run --------------------------------------------------------------------------
+
+
+def executed(wanted: Callable[[Results], list[Run]]) -> Results:
+    """All runs asked for, until no new ones are."""
+    results = Results()
+    while missing := [r for r in wanted(results) if results.get(r) is None]:
+        for run in missing:
+            events = list(run.events())
+            status = "diverged" if any(isinstance(e, Diverged) for e in events) else "done"
+            results.add(Result(results.key(run), status, tuple(e for e in events if isinstance(e, Row))))
+    return results
+
+
+def test_sparse_rows_of_constants_do_not_blur_what_happened():
+    """With rows 25 steps apart the bound of descent on a quadratic, whose constants are exact, still holds."""
+    whole = claim.groups("tiny")["quadratic"][0]
+    arm = replace(whole.arms[0], grid=(0.25, 0.5, 1.0))
+    c = replace(whole, arms=(arm,), steps=100, every=25)
+    results = executed(lambda known: [*c.runs(known), *claim.paths(c, arm, known)])
+    descent, rate = claim.THEOREMS[0], c.tuned(arm, results).best
+    assert len(claim.looseness(c, descent, results)) == 3
+    assert min(claim.looseness(c, descent, results)) >= -1e-4
+    for r, path in claim.found(c, arm.name, results):
+        assert len(r.series("gradient_l2")[0]) == 5
+        assert len(path.series("gradient_l2")[0]) == 100
+        assert path.last("held_out") == r.last("held_out"), "probes leave the path as it is"
+        sparse = float(np.mean(r.series("gradient_l2")[1] ** 2))
+        told = claim.constants(c, r, path, rate or math.nan)
+        assert sparse > descent.bound(told), "a mean of rows lies above the bound of the mean of steps"
+    assert claim.silent(c, descent, results) == [1.0] * 3
+    beyond = replace(c, arms=(replace(arm, grid=(2.1, 2.1**2, 2.1**3)),), steps=3, every=1)  # curvature is at most 1
+    results = executed(lambda known: [*beyond.runs(known), *claim.paths(beyond, beyond.arms[0], known)])
+    assert claim.silent(beyond, descent, results) == [0.0] * 3
+    assert claim.looseness(beyond, descent, results) == [math.inf] * 3
+
+
+def test_a_loss_that_rounding_took_to_zero_is_no_missing_number():
+    c = claim.groups("tiny")["quadratic"][0]
+    names = ["gradient_l2", "gradient_max", "loss", "smoothness", *(key for _, key, _ in claim.NORMS.values())]
+    rows = tuple(Row(i, name, value) for name in dict.fromkeys(names) for i, value in enumerate((2.0, 0.0)))
+    r = Result("", "done", rows)
+    told = claim.constants(c, r, r, 0.1)
+    assert told["polyak_lojasiewicz"] == 1.0  # 2^2 / (2 2)
+    assert told["own l1"] == math.inf
+    assert told["start"] == told["smoothness"] == 2.0
+    assert all(claim.bound(t, told) >= 0 for t in claim.THEOREMS)

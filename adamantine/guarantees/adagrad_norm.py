@@ -24,10 +24,10 @@ class AdagradNorm:
     assumes: ClassVar[tuple[str, ...]] = ("smoothness", "b0", "rate", "steps", "start")
     bounds: ClassVar[str] = "mean_squared_gradient"
     optimizer: ClassVar[str] = "AdaGrad-norm"
-    tight: ClassVar[str] = ""
+    tight: ClassVar[str] = "f(x) = L x^2 / 2 in one step of rate b0 / L, as b0 grows"
 
     def __call__(self, c: Mapping[str, float]) -> float:
-        """The bound; infinite where the rate is too large for the theorem."""
+        """The bound, finite at every rate; infinite without a positive `b0`."""
         smoothness, b0, rate, steps, start = known(c, self)
         if b0 <= 0:
             return math.inf

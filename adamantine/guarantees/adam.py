@@ -12,9 +12,11 @@ from adamantine.guarantees.constants import known
 class AdamWithoutMomentum:
     """The mean over `steps` steps of `E |grad f(x_t)|^2` for Adam with `beta1 = 0`, debiased, at a constant rate.
 
-    Theorem 2 of the source, with `R - sqrt(eps)` bounding all partial derivatives of all batches, in its notation: its
-    sum of squares is `1 / (1 - beta2)` times an average, so that its `eps` is `eps^2 / (1 - beta2)` of the usual one
-    outside of the root, to first order. `dimension` is the number of coordinates.
+    Theorem 2 of the source, in its notation, with `R - sqrt(eps)` bounding all partial derivatives of all batches. It
+    adds its `eps` inside the root to a sum of squares, after many steps `1 / (1 - beta2)` times an average: the usual
+    `eps`, outside of the root, is `eps^2 / (1 - beta2)` there, and the two denominators then differ by at most a
+    factor of `sqrt(2)`. `E <grad f, g / sqrt(v + eps)> >= |grad f|^2 / 2 sqrt(E v + eps) - 2 R E |g|^2 / (v + eps)`
+    costs the term in `R^2`, which no small rate removes. `dimension` is the number of coordinates.
     """
 
     statement: ClassVar[str] = (
@@ -37,7 +39,7 @@ class AdamWithoutMomentum:
     tight: ClassVar[str] = ""
 
     def __call__(self, c: Mapping[str, float]) -> float:
-        """The bound; infinite where the rate is too large for the theorem."""
+        """The bound; infinite where `beta2` or `eps` is out of range."""
         smoothness, bounded_gradient, dimension, beta2, eps, rate, steps, start = known(c, self)
         if not 0 < beta2 < 1 or eps <= 0:
             return math.inf

@@ -22,7 +22,7 @@ class NoisyDescent:
     assumes: ClassVar[tuple[str, ...]] = ("smoothness", "batch_variance", "rate", "steps", "start")
     bounds: ClassVar[str] = "mean_squared_gradient"
     optimizer: ClassVar[str] = "SGD"
-    tight: ClassVar[str] = ""
+    tight: ClassVar[str] = "f(x) = L x^2 / 2, as steps grow"
 
     def __call__(self, c: Mapping[str, float]) -> float:
         """The bound; infinite where the rate is too large for the theorem."""

@@ -20,9 +20,9 @@ class NoisySignDescent:
     assumes: ClassVar[tuple[str, ...]] = ("max_norm_smoothness", "batch_noise_l1", "rate", "steps", "start")
     bounds: ClassVar[str] = "mean_gradient_l1"
     optimizer: ClassVar[str] = "sign descent"
-    tight: ClassVar[str] = ""
+    tight: ClassVar[str] = "half of it, by noise of two values that turns the sign just more often than not"
 
     def __call__(self, c: Mapping[str, float]) -> float:
-        """The bound; infinite where the rate is too large for the theorem."""
+        """The bound, finite at every rate."""
         max_norm_smoothness, batch_noise_l1, rate, steps, start = known(c, self)
         return start / (rate * steps) + max_norm_smoothness * rate / 2 + 2 * batch_noise_l1

@@ -13,7 +13,8 @@ class NormalizedDescent:
     """The mean of `|grad f(x_t)|_2` for `x <- x - rate g / |g|`, at a rate of at most `1 / L1`.
 
     With `|grad f(x) - grad f(y)| <= (L0 + L1 |grad f(x)|) |x - y|` for steps up to `1 / L1`, one of length `rate`
-    lowers the loss by at least `rate |g| - (L0 + L1 |g|) rate^2 / 2`.
+    lowers the loss by at least `rate |g| - (L0 + L1 |g|) rate^2 / 2`. Where only the Hessian is known to be at most
+    `L0 + L1 |g|`, `2 L0` and `(e - 1) L1` do (arXiv:2010.02519).
     """
 
     statement: ClassVar[str] = "mean_t |grad f(x_t)|_2 <= (start / (rate T) + L0 rate / 2) / (1 - L1 rate / 2)"

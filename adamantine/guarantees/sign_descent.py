@@ -22,6 +22,6 @@ class SignDescent:
     tight: ClassVar[str] = "f(x) = C x^2 / 2 in one step of rate |x|"
 
     def __call__(self, c: Mapping[str, float]) -> float:
-        """The bound; infinite where the rate is too large for the theorem."""
+        """The bound, finite at every rate."""
         max_norm_smoothness, rate, steps, start = known(c, self)
         return start / (rate * steps) + max_norm_smoothness * rate / 2

@@ -20,9 +20,9 @@ class SpectralDescent:
     assumes: ClassVar[tuple[str, ...]] = ("spectral_smoothness", "rate", "steps", "start")
     bounds: ClassVar[str] = "mean_gradient_nuclear"
     optimizer: ClassVar[str] = "spectral descent"
-    tight: ClassVar[str] = "f(X) = C |X|_op^2 / 2 in one step of rate |X|_op"
+    tight: ClassVar[str] = "f(X) = C <A, X>^2 / 2, |A|_nuclear = 1, in one step of rate |<A, X>|"
 
     def __call__(self, c: Mapping[str, float]) -> float:
-        """The bound; infinite where the rate is too large for the theorem."""
+        """The bound, finite at every rate."""
         spectral_smoothness, rate, steps, start = known(c, self)
         return start / (rate * steps) + spectral_smoothness * rate / 2

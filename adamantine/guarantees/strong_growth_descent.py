@@ -20,7 +20,7 @@ class StrongGrowthDescent:
     assumes: ClassVar[tuple[str, ...]] = ("smoothness", "batch_growth", "rate", "steps", "start")
     bounds: ClassVar[str] = "mean_squared_gradient"
     optimizer: ClassVar[str] = "SGD"
-    tight: ClassVar[str] = ""
+    tight: ClassVar[str] = "f(x) = L x^2 / 2 with noise a multiple of the gradient, as steps grow"
 
     def __call__(self, c: Mapping[str, float]) -> float:
         """The bound; infinite where the rate is too large for the theorem."""
