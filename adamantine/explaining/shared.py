@@ -41,9 +41,16 @@ class Shared:
         out: dict[str, float] = {}
         same = self._alike(here)
         for name, part in self.arms:
-            q = turned(*_settled(part, steps, here))
+            settled, bases = _settled(part, steps, here)
+            q = turned(settled, bases)
             for measure in self.measures:
-                out[f"{type(measure).__name__}/{name}"] = same[measure] if measure in same else told(measure, q)
+                if measure in same:
+                    value = same[measure]
+                elif "each_grad" in getattr(measure, "cost", {}):
+                    value = _of_examples(measure, settled, q, bases)
+                else:
+                    value = told(measure, q)
+                out[f"{type(measure).__name__}/{name}"] = value
             out[f"cosine/{name}"] = _cosine(q.grad, q.u or {})
             out[f"agreement/{name}"] = _cosine(tree.each(torch.sign, q.grad), tree.each(torch.sign, q.u or {}))
         return out
@@ -67,6 +74,22 @@ def _settled(part: Part, steps: list[Point], here: Point) -> tuple[Point, tuple[
         u, s = part.update(x.grad, s, x)
     p = here.after(u, s, part)
     return p, bases_of(p)
+
+
+def _of_examples(measure: Any, p: Point, q: Point, bases: tuple[Any, ...]) -> float:
+    """From the gradients of the examples at `p`, each turned: far cheaper than gradients in turned coordinates."""
+    if "each gradient" not in p.memo:
+        try:
+            p.memo["each gradient"] = p.each_grad()
+        except ValueError:  # it does not split by example
+            return math.nan
+    rows = []
+    for i in range(len(next(iter(p.memo["each gradient"].values())))):
+        g = {k: x[i] for k, x in p.memo["each gradient"].items()}
+        for basis in bases:
+            g = basis.forth(g)
+        rows.append(tree.flat(g))
+    return next(iter(measure.on_examples(q, torch.stack(rows)).values()))
 
 
 def _cosine(a: tree.Params, b: tree.Params) -> float:
