@@ -108,6 +108,12 @@ def series(c: Comparison, arm: str, name: str, results: Results) -> tuple[np.nda
     return steps, out
 
 
+def tau(x: Sequence[float]) -> stats.Effect:
+    """The mean of rank correlations; Student's interval knows no ends, they do."""
+    e = stats.mean(x)
+    return stats.Effect(e.value, max(e.low, -1.0), min(e.high, 1.0), e.n, e.level)
+
+
 def figure(
     c: Comparison, names: Sequence[str], results: Results, title: str, y: str, arms: Sequence[str] = (ADAM, SGD, MUON),
     log: bool = True,

@@ -56,9 +56,9 @@ def verdict(scale: str, results: Results) -> Findings:
             convex = stats.mean([x - 1 for x in ratio(c, arm, results)])
             found.append(above(statement, convex, 0.0, "above a ratio of one", c.name, keys))
             statement = f"Smoothness alone orders the steps of {arm} by how far the loss falls"
-            found.append(above(statement, stats.mean(smooth(c, arm, results)), 0.0, "Kendall's tau", c.name, keys))
+            found.append(above(statement, retest.tau(smooth(c, arm, results)), 0.0, "Kendall's tau", c.name, keys))
             statement = f"The quadratic model along the update orders the steps of {arm} by how far the loss falls"
-            model = stats.mean(agreement(c, arm, results, "fresh_predicted_decrease"))
+            model = retest.tau(agreement(c, arm, results, "fresh_predicted_decrease"))
             found.append(above(statement, model, 0.0, "Kendall's tau", c.name, keys))
         one = found[-9]
         words.append(f"{1 + one.effect:.3g} ({1 + one.interval[0]:.3g} to {1 + one.interval[1]:.3g}) on {c.name}")

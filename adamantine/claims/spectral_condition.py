@@ -52,7 +52,8 @@ def verdict(scale: str, results: Results) -> Findings:
 
 
 def _percent(x: float) -> float:
-    return 100 * x
+    """From the logarithm of a ratio."""
+    return 100 * (1 - math.exp(-x))
 
 
 def figures(scale: str, results: Results) -> list[Any]:
