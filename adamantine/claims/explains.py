@@ -23,7 +23,7 @@ from adamantine.evidence import above
 from adamantine.explaining import board
 from adamantine.explaining.arms import TWINS
 from adamantine.explaining.board import Score
-from adamantine.explaining.boards import Board, boards, expected, predictors, runs, slow
+from adamantine.explaining.boards import TRIVIAL, Board, boards, expected, predictors, runs, slow
 from adamantine.finding import Curve, Figure, Findings, Heat, Table
 from adamantine.result import Results
 from adamantine.stats import Effect
@@ -45,10 +45,11 @@ def verdict(scale: str, results: Results) -> Findings:
     """How the best predictor of the other tasks ranks on each, and what the best of each task comes to."""
     found = boards(scale)
     scores = {b.comparison.name: scored(b, results) for b in found}
-    carried = board.transfer(scores)
+    carried = board.transfer({task: _assumptions(s) for task, s in scores.items()})
     unseen, seen, notes = [], [], []
     for b in found:
-        c, own = b.comparison, scores[b.comparison.name]
+        c, whole = b.comparison, scores[b.comparison.name]
+        own = _assumptions(whole)
         keys = tuple(results.key(run) for run in b.shared(results))
         name, there, _ = carried[c.name]
         chosen = own.get(name)
@@ -63,11 +64,22 @@ def verdict(scale: str, results: Results) -> Findings:
             notes.append(
                 f"{c.name}: the best of {len(own)} random predictors reaches a tau of {lucky:.2f} in one of 20."
             )
-        notes += c.notes(results)
+        notes += [_trivial(c.name, whole), *c.notes(results)]
     notes.append(
         "Intervals resample arms, seeds and measurements; the arms are those tried, not a sample of all optimizers."
     )
     return Findings(_answer(carried, found), (*unseen, *seen), tuple(notes))
+
+
+def _assumptions(scores: dict[str, Score]) -> dict[str, Score]:
+    """Without what no assumption is needed for."""
+    return {k: s for k, s in scores.items() if k not in TRIVIAL}
+
+
+def _trivial(task: str, scores: dict[str, Score]) -> str:
+    """What an assumption has to beat."""
+    told = [f"the {k} of update and gradient reaches {scores[k].tau:.2f}" for k in TRIVIAL if k in scores]
+    return f"{task}: for comparison, {' and '.join(told) or 'nothing trivial tells the arms apart'}."
 
 
 def _effect(s: Score | None, n: int) -> Effect:
