@@ -170,7 +170,8 @@ def _twins(b: Board, results: Results) -> Table:
         one = board.summary(x)
         spread = np.nanstd(one[np.isfinite(one)]) if np.isfinite(one).any() else 0.0
         if spread > 0 and not name.startswith("own"):
-            rows.append((name, *(float((one[i] - one[j]) / spread) for i, j in pairs)))
+            with np.errstate(invalid="ignore"):  # infinite for both
+                rows.append((name, *(float((one[i] - one[j]) / spread) for i, j in pairs)))
     caption = "Rotated arm less the twin that shares the second moment; constants in deviations over all arms."
     return Table(f"Twins on {b.comparison.name}", caption, ("", *(f"{k} / {v}" for k, v in TWINS.items())), tuple(rows))
 
