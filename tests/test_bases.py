@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from adamantine import tree
+from adamantine.nets.decoder import Decoder
+from adamantine.nets.mlp import Mlp
+from adamantine.nets.vit import Vit
 from adamantine.optim.adam import adamw
 from adamantine.optim.basis import InBasis, TaskIn
 from adamantine.optim.eigenbasis import Eigenbasis, soap
@@ -15,6 +18,7 @@ from adamantine.optim.hadamard import Hadamard
 from adamantine.optim.lr import Lr
 from adamantine.optim.momentum import Ema
 from adamantine.optim.partial_basis import Only
+from adamantine.optim.residual_rotation import ResidualRotation
 from adamantine.optim.rotations import BlockHaar, haar
 from adamantine.optim.scope import Scope
 from adamantine.optim.second_moment import Rms
@@ -22,6 +26,8 @@ from adamantine.optim.sgd import sgd
 from adamantine.optim.singular_power import SingularPower
 from adamantine.optim.svd_basis import SvdBasis
 from adamantine.point import Point, stream
+from adamantine.role import Is, bind
+from adamantine.route import Route
 
 SCOPES = get_args(Scope)
 
@@ -252,3 +258,87 @@ def test_forced_singular_values_keep_length_and_basis():
         assert torch.allclose(out["m"], wanted * u["m"].norm() / wanted.norm(), rtol=1e-9)
     zero = {"m": torch.zeros(3, 2)}
     assert torch.equal(SingularPower(0.0).update(zero, (), p)[0]["m"], zero["m"])
+
+
+# --- a rotation that the network's function does not notice -----------------------------------------------------------
+
+
+def perturbed(net):
+    """Weights with biases in them, gains at one."""
+    w = {k: x.double() for k, x in net.init(stream(0, "init")).items()}
+    return {k: x if "norm" in k else x + 0.1 * torch.randn(x.shape, generator=stream(0, k)) for k, x in w.items()}
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        Decoder(50, 8, 16, 2, norm="rms", bias=True, tied=False),
+        Decoder(50, 8, 16, 2, norm="rms", placement="post"),
+        Vit(norm="rms"),
+    ],
+    ids=repr,
+)
+def test_turning_the_residual_stream_keeps_the_function_and_turns_the_rest(net):
+    x = torch.randn(4, 1, 16, 16, generator=stream(0, "x"), dtype=torch.float64)
+    if isinstance(net, Decoder):
+        x = torch.randint(50, (4, 8), generator=stream(0, "x"))
+    w, basis = perturbed(net), ResidualRotation(3, net.tags())
+    z = basis.forth(w)
+    assert close(basis.back(z), w)
+    assert torch.allclose(net(z, x), net(w, x), atol=1e-12)
+    turned = {k for k in w if not torch.allclose(z[k], w[k])}
+    kept = {k for k in w if "norm" in k or (k.endswith(".bias") and not k.endswith(("output.bias", "down.bias")))}
+    assert turned == set(w) - kept
+    other = ResidualRotation(4, net.tags()).forth(w)
+    assert not close(other, z, 1e-2)
+
+
+def test_layer_normalization_and_unequal_gains_notice_it():
+    x = torch.randint(50, (4, 8), generator=stream(0, "x"))
+    for norm, gain in (("layer", 1.0), ("rms", 0.5)):
+        net = Decoder(50, 8, 16, 1, norm=norm)
+        w = perturbed(net)
+        w["norm"][0] = gain
+        assert not torch.allclose(net(ResidualRotation(3, net.tags()).forth(w), x), net(w, x), atol=1e-3)
+
+
+def test_a_turned_network_is_trained_as_the_network_in_turned_coordinates():
+    """The intervention by its definition, other initial weights, beside the optimizer in another basis."""
+    net = Decoder(50, 8, 16, 1, norm="rms")
+    still, tags = Route(Is("norm"), Lr(0.0), adamw(1e-2)), net.tags()
+    basis, part = ResidualRotation(3, tags), bind(still, tags)
+
+    def train(part, w):
+        s, draw = part.init(w), stream(0, "data")
+        for step in range(8):
+            tokens = torch.randint(50, (4, 9), generator=draw)
+            p = Point(Tokens(net), w, tokens, step, 8, 0)
+            u, s = part.update(p.grad, s, p)
+            w = tree.add(w, u, -1.0)
+        return w
+
+    start = perturbed(net)
+    turned, inside = train(part, basis.forth(start)), train(InBasis(part, basis), start)
+    assert close(turned, basis.forth(inside), 1e-6)
+    assert not close(inside, train(part, start), 1e-3)
+    descent = bind(Route(Is("norm"), Lr(0.0), sgd(0.1, 0.9)), tags)
+    assert close(basis.back(train(descent, basis.forth(start))), train(descent, start), 1e-9)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Next tokens at random."""
+
+    net: Decoder
+
+    def losses(self, w, batch):
+        logits = self.net(w, batch[:, :-1])
+        return torch.nn.functional.cross_entropy(logits.mT, batch[:, 1:], reduction="none").mean(1)
+
+
+def test_a_network_without_a_residual_stream_is_refused():
+    net = Mlp()
+    with pytest.raises(ValueError, match="does not say how it meets the residual"):
+        ResidualRotation(0, net.tags()).forth(net.init(stream(0, "init")))
+    with pytest.raises(ValueError, match="which tensor has which role is not known"):
+        ResidualRotation().forth(weights())
