@@ -24,7 +24,7 @@ from adamantine.tasks.quadratic import Quadratic
 QUICK = ("noise-not-main", "block-heterogeneity", "spectral-condition")
 SLOW = (
     "class-imbalance", "directional-sharpness", "secant-paths", "path-convexity", "guarantees", "explains",
-    "max-norm-geometry", "update-orthogonality",
+    "max-norm-geometry", "update-orthogonality", "gauge-rotation", "interventions",
 )  # fmt: skip
 
 

@@ -11,46 +11,14 @@ from typing import Any
 import numpy as np
 
 from adamantine import retest, stats
-from adamantine.comparison import Arm, Comparison
+from adamantine.comparison import Comparison
 from adamantine.evidence import above
+from adamantine.explaining.class_balance import ADAM, SGD, SIGN, replicates
 from adamantine.finding import Curve, Figure, Findings, Table
-from adamantine.optim.adam import adam
-from adamantine.optim.sgd import sgd
-from adamantine.optim.sign import signum
-from adamantine.part import Part
 from adamantine.result import Results
 from adamantine.run import Run
-from adamantine.tasks.logistic import HeavyTailedLogistic
 
-ADAM, SGD, SIGN = "Adam", "SGD", "Signum"
 GROUPS = 4  # of the probe `FrequencyLoss` in the runs on language
-
-
-def _adam(rate: float, seed: int) -> Part:
-    return adam(rate)
-
-
-def _descent(rate: float, seed: int) -> Part:
-    return sgd(rate, 0.9)
-
-
-def _sign(rate: float, seed: int) -> Part:
-    return signum(rate)
-
-
-def replicates(scale: str, balanced: bool) -> list[Comparison]:
-    """The logistic regression on several draws of its data, each with its own tuning; every run is deterministic.
-
-    All can be fitted, and after long are: what differs is the way there, so that training is short.
-    """
-    groups, steps, n = {"tiny": (3, 15, 3), "laptop": (6, 40, 6), "gpu": (9, 200, 10)}[scale]
-    arms = (
-        Arm(ADAM, _adam, (3e-3, 1e-2, 3e-2)), Arm(SGD, _descent, (0.3, 1.0, 3.0)), Arm(SIGN, _sign, (3e-4, 1e-3, 3e-3))
-    )  # fmt: skip
-    name = "balanced classes" if balanced else "heavy-tailed classes"
-    setting: dict[str, Any] = {"seeds": 1, "tuning_seeds": 1, "widen": 0 if scale == "tiny" else 4}
-    tasks = (HeavyTailedLogistic(groups, data_seed=seed, balanced=balanced) for seed in range(n))
-    return [Comparison(name, t, arms, steps, points=10, every=steps, **setting) for t in tasks]
 
 
 def _language(scale: str) -> Comparison:
