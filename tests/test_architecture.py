@@ -32,7 +32,7 @@ LAYERS = [
     {"stats", "finding", "tune", "module", "checkpoint", "parquet"},
     {"evidence", "comparison", "scores", "store"},
     {"contest"},
-    {"panels", "scoreboard", "profiling", "work", "landscape", "explaining", "checking", "retest"},
+    {"panels", "scoreboard", "profiling", "work", "landscape", "explaining", "checking", "retest", "tightness"},
     {"engine"},
     {"report", "claims"},
     {"claim", "watching"},

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from walk import public
 
+from adamantine import tightness
 from adamantine.claims import guarantees as claim
 from adamantine.guarantees.adagrad_norm import AdagradNorm
 from adamantine.guarantees.adam import AdamWithoutMomentum
+from adamantine.guarantees.adam_momentum import AdamWithMomentum
 from adamantine.guarantees.convex_descent import ConvexDescent
 from adamantine.guarantees.gradient_descent import GradientDescent
 from adamantine.guarantees.heavy_ball import HeavyBall
@@ -31,6 +33,7 @@ from adamantine.run import Diverged, Row, Run
 THEOREMS = public("adamantine.guarantees", lambda x: inspect.isclass(x) and is_dataclass(x) and "__call__" in vars(x))
 QUANTITIES = {
     "mean_squared_gradient", "mean_gradient_l1", "mean_gradient_norm", "mean_gradient_nuclear", "suboptimality",
+    "weighted_squared_gradient",
     "squared_distance",
 }  # fmt: skip
 SEEDS = range(25)
@@ -426,6 +429,44 @@ def test_adam_stays_below_its_bound_with_noise():
         below(squares, AdamWithoutMomentum()(told))
 
 
+def adam_with_momentum(p, x, beta1, beta2, rate, steps, noise, eps=1e-4):
+    """The weighted means of `|grad f|^2`, one a run, and the constants."""
+    start, m, v, squares, largest = p.f(x[0]) - p.best, np.zeros_like(x), np.zeros_like(x), [], 0.0
+    for t in range(1, steps + 1):
+        g = np.array([p.grad(row) for row in x])
+        squares.append((g**2).sum(1))
+        g = g + noise(g.shape)
+        largest = max(largest, float(np.abs(g).max()))
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        x = x - rate * m / (np.sqrt(v / (1 - beta2**t)) + eps)
+    told = {"bounded_gradient": largest, "dimension": x.shape[1], "beta1": beta1, "beta2": beta2, "eps": eps}
+    weights = 1 - beta1 ** np.arange(steps, 0, -1.0)
+    return np.average(squares, 0, weights), {**p.constants, **told, "rate": rate, "steps": steps, "start": start}
+
+
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.0, 0.9), (0.5, 0.9), (0.9, 0.99)])
+def test_adam_with_momentum_stays_below_its_bound(beta1, beta2):
+    for i, p in enumerate(PROBLEMS[::5]):
+        x = p.end + np.random.default_rng(i).normal(size=(1, len(p.end)))
+        for rate in (1e-4, 0.001, 0.03, 0.3):
+            squares, told = adam_with_momentum(p, x, beta1, beta2, rate, 60, np.zeros)
+            assert squares[0] <= AdamWithMomentum()(told)
+    p, rng = logistic(0), np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(1, 4)), 200, 0)
+    squares, told = adam_with_momentum(p, x, beta1, beta2, 0.01, 40, lambda shape: rng.uniform(-1, 1, shape))
+    below(squares, AdamWithMomentum()(told))
+
+
+def test_adam_with_momentum_knows_its_limits_and_its_neighbour():
+    told = dict.fromkeys(AdamWithMomentum.assumes, 0.5) | {"beta1": 0.0, "beta2": 0.9, "steps": 50.0, "rate": 1e-5}
+    with_, without = AdamWithMomentum()(told), AdamWithoutMomentum()(told)
+    start = 2 * 0.5 * (0.5 + 0.5 / math.sqrt(0.1)) / (50 * 1e-5)
+    assert with_ > without > start
+    assert (with_ - start) / (without - start) == pytest.approx(3, rel=1e-3), "the noise term's 12 to 4"
+    assert AdamWithMomentum()({**told, "beta1": 0.95}) == math.inf
+    assert AdamWithMomentum()({**told, "beta1": 0.89, "steps": 8.0}) == math.inf, "T' is negative"
+
+
 # --- the claim: what it measures of a run --------------------------------------------------------------------------
 
 
@@ -445,31 +486,31 @@ def test_sparse_rows_of_constants_do_not_blur_what_happened():
     whole = claim.groups("tiny")["quadratic"][0]
     arm = replace(whole.arms[0], grid=(0.25, 0.5, 1.0))
     c = replace(whole, arms=(arm,), steps=100, every=25)
-    results = executed(lambda known: [*c.runs(known), *claim.paths(c, arm, known)])
+    results = executed(lambda known: [*c.runs(known), *tightness.paths(c, arm, known)])
     descent, rate = claim.THEOREMS[0], c.tuned(arm, results).best
-    assert len(claim.looseness(c, descent, results)) == 3
-    assert min(claim.looseness(c, descent, results)) >= -1e-4
-    for r, path in claim.found(c, arm.name, results):
+    assert len(tightness.looseness(c, descent, results)) == 3
+    assert min(tightness.looseness(c, descent, results)) >= -1e-4
+    for r, path in tightness.found(c, arm.name, results):
         assert len(r.series("gradient_l2")[0]) == 5
         assert len(path.series("gradient_l2")[0]) == 100
         assert path.last("held_out") == r.last("held_out"), "probes leave the path as it is"
         sparse = float(np.mean(r.series("gradient_l2")[1] ** 2))
-        told = claim.constants(c, r, path, rate or math.nan)
+        told = tightness.constants(c, r, path, rate or math.nan)
         assert sparse > descent.bound(told), "a mean of rows lies above the bound of the mean of steps"
-    assert claim.silent(c, descent, results) == [1.0] * 3
+    assert tightness.silent(c, descent, results) == [1.0] * 3
     beyond = replace(c, arms=(replace(arm, grid=(2.1, 2.1**2, 2.1**3)),), steps=3, every=1)  # curvature is at most 1
-    results = executed(lambda known: [*beyond.runs(known), *claim.paths(beyond, beyond.arms[0], known)])
-    assert claim.silent(beyond, descent, results) == [0.0] * 3
-    assert claim.looseness(beyond, descent, results) == [math.inf] * 3
+    results = executed(lambda known: [*beyond.runs(known), *tightness.paths(beyond, beyond.arms[0], known)])
+    assert tightness.silent(beyond, descent, results) == [0.0] * 3
+    assert tightness.looseness(beyond, descent, results) == [math.inf] * 3
 
 
 def test_a_loss_that_rounding_took_to_zero_is_no_missing_number():
     c = claim.groups("tiny")["quadratic"][0]
-    names = ["gradient_l2", "gradient_max", "loss", "smoothness", *(key for _, key, _ in claim.NORMS.values())]
+    names = ["gradient_l2", "gradient_max", "loss", "smoothness", *(key for _, key, _ in tightness.NORMS.values())]
     rows = tuple(Row(i, name, value) for name in dict.fromkeys(names) for i, value in enumerate((2.0, 0.0)))
     r = Result("", "done", rows)
-    told = claim.constants(c, r, r, 0.1)
+    told = tightness.constants(c, r, r, 0.1)
     assert told["polyak_lojasiewicz"] == 1.0  # 2^2 / (2 2)
     assert told["own l1"] == math.inf
     assert told["start"] == told["smoothness"] == 2.0
-    assert all(claim.bound(t, told) >= 0 for t in claim.THEOREMS)
+    assert all(tightness.bound(t, told) >= 0 for t in claim.THEOREMS)

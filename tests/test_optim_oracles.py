@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from adamantine import tree
+from adamantine.optim.adagrad_norm import AdagradNorm
 from adamantine.optim.adam import adam, adamw
 from adamantine.optim.clip import Clip
 from adamantine.optim.lion import lion
@@ -219,3 +220,22 @@ def test_schedules_in_closed_form():
 def test_impossible_hyperparameters_are_refused_in_a_sentence(make, says):
     with pytest.raises((ValueError, TypeError), match=says):
         make()
+
+
+def test_adagrad_norm_is_adagrad_in_one_coordinate_and_one_scale_in_many():
+    x = nn.Parameter(torch.tensor(2.0, dtype=torch.float64))
+    theirs_ = torch.optim.Adagrad([x], lr=0.3, initial_accumulator_value=0.25, eps=0.0)
+    part, w = AdagradNorm(0.5) >> Lr(0.3), {"x": x.detach().clone()}
+    s = part.init(w)
+    for step in range(20):
+        theirs_.zero_grad()
+        torch.cosh(x).backward()
+        theirs_.step()
+        grad = {"x": torch.sinh(w["x"])}
+        u, s = part.update(grad, s, Point(Net(), w, None, step, 20).given(grad))
+        w = tree.add(w, u, -1.0)
+        assert float(w["x"]) == pytest.approx(float(x.detach()), rel=1e-12)
+    many = {k: torch.randn(3, 2, generator=stream(0, k), dtype=torch.float64) for k in "ab"}
+    u, _ = AdagradNorm(2.0).update(many, AdagradNorm(2.0).init(many), Point(Net(), many, None, 0, 1))
+    length = (4.0 + float(tree.norm(many)) ** 2) ** 0.5
+    assert all(torch.allclose(u[k], many[k] / length) for k in many)

@@ -12,12 +12,10 @@ Sources: the docstrings of `adamantine.guarantees`.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from adamantine import stats
 from adamantine.assume.blockwise_smoothness import BlockwiseSmoothness
@@ -28,7 +26,9 @@ from adamantine.comparison import Arm, Comparison
 from adamantine.data.digits import Digits
 from adamantine.evidence import above
 from adamantine.finding import Curve, Figure, Finding, Findings, Table
+from adamantine.guarantees.adagrad_norm import AdagradNorm as AdagradNormDescent
 from adamantine.guarantees.adam import AdamWithoutMomentum
+from adamantine.guarantees.adam_momentum import AdamWithMomentum
 from adamantine.guarantees.gradient_descent import GradientDescent
 from adamantine.guarantees.noiseless_adam import NoiselessAdam
 from adamantine.guarantees.normalized_descent import NormalizedDescent
@@ -37,29 +37,36 @@ from adamantine.guarantees.sign_descent import SignDescent
 from adamantine.guarantees.spectral_descent import SpectralDescent
 from adamantine.nets.decoder import Decoder
 from adamantine.nets.mlp import Mlp
+from adamantine.optim.adagrad_norm import AdagradNorm
 from adamantine.optim.lr import Lr
+from adamantine.optim.momentum import Ema
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.steepest import Norm, Steepest
 from adamantine.part import Part
 from adamantine.probes.gradient_norms import GradientNorms
-from adamantine.result import Result, Results
+from adamantine.result import Results
 from adamantine.run import Run
 from adamantine.tasks.fixed import Fixed
 from adamantine.tasks.images import Images
 from adamantine.tasks.language import Language
 from adamantine.tasks.logistic import HeavyTailedLogistic
 from adamantine.tasks.quadratic import Quadratic, power_law
+from adamantine.tightness import (
+    BETA1,
+    BETA2,
+    EPS,
+    FIRST,
+    NORMS,
+    Theorem,
+    looseness,
+    outgrown,
+    paths,
+    silent,
+)
 
-BETA2, EPS = 0.99, 1e-8
-LOOSE, GROWN = 10.0, 2.0
-DESCENT, ADAM = "gradient descent", "Adam without momentum"
+LOOSE = 10.0
+DESCENT, ADAM, MOMENTUM, ADAGRAD = "gradient descent", "Adam without momentum", "Adam", "AdaGrad-norm"
 # Of each norm: the arm, the measured constant of smoothness, and the dual norm of the gradient.
-NORMS: dict[Norm, tuple[str, str, str]] = {
-    "euclidean": ("normalized descent", "smoothness", "gradient_l2"),
-    "blocks": ("descent by tensors", "blockwise_smoothness", "gradient_blocks"),
-    "maximum": ("sign descent", "max_norm_smoothness", "gradient_l1"),
-    "spectral": ("spectral descent", "spectral_smoothness", "gradient_nuclear"),
-}
 
 
 def _descent(rate: float, seed: int) -> Part:
@@ -70,18 +77,16 @@ def _adam(rate: float, seed: int) -> Part:
     return Rms(BETA2, EPS) >> Lr(rate)
 
 
+def _momentum(rate: float, seed: int) -> Part:
+    return Ema(BETA1, debias=False) >> Rms(BETA2, EPS) >> Lr(rate)
+
+
+def _adagrad(rate: float, seed: int) -> Part:
+    return AdagradNorm(FIRST) >> Lr(rate)
+
+
 def _steepest(norm: Norm, rate: float, seed: int) -> Part:
     return Steepest(norm) >> Lr(rate)
-
-
-@dataclass(frozen=True)
-class Theorem:
-    """A guarantee, the arm whose runs it speaks of, and the constant whose growth would undo it."""
-
-    name: str
-    arm: str
-    bound: Any
-    constant: str
 
 
 THEOREMS = (
@@ -92,6 +97,8 @@ THEOREMS = (
     Theorem("spectral descent", NORMS["spectral"][0], SpectralDescent(), "spectral_smoothness"),
     Theorem("Adam", ADAM, NoiselessAdam(), "smoothness"),
     Theorem("Adam with noise", ADAM, AdamWithoutMomentum(), "smoothness"),
+    Theorem("Adam with momentum and noise", MOMENTUM, AdamWithMomentum(), "smoothness"),
+    Theorem("AdaGrad-norm", ADAGRAD, AdagradNormDescent(), "smoothness"),
 )
 
 
@@ -142,6 +149,8 @@ def _arms(scale: str) -> tuple[Arm, ...]:
         Arm(DESCENT, _descent, grid(1.0), probes),
         *(Arm(NORMS[k][0], partial(_steepest, k), grid(x), probes) for k, x in centres.items()),
         Arm(ADAM, _adam, grid(1e-2), probes),
+        Arm(MOMENTUM, _momentum, grid(1e-2), probes),
+        Arm(ADAGRAD, _adagrad, grid(0.4), probes),
     )
 
 
@@ -151,90 +160,10 @@ def runs(scale: str, results: Results) -> list[Run]:
     return [run for c in cs for run in (*c.runs(results), *(x for a in c.arms for x in paths(c, a, results)))]
 
 
-def paths(c: Comparison, arm: Arm, results: Results) -> list[Run]:
-    """The arm's reporting runs with gradient and loss at every step: means of sparse rows are not those in bounds."""
-    return [replace(r, every=1, score_every=0, probes=(GradientNorms(),)) for r in c.reporting(arm, results)]
-
-
 def expected(scale: str) -> int:
     """About how many runs there are, if no grid is widened."""
     cs = [c for group in groups(scale).values() for c in group]
     return sum(len(c.arms) * (c.tuning_seeds * len(c.arms[0].grid) + 2 * c.seeds) for c in cs)
-
-
-def found(c: Comparison, name: str, results: Results) -> list[tuple[Result, Result]]:
-    """Of every seed the reporting run of the arm and the same path step by step."""
-    whole = [results.get(r) for r in paths(c, c.arm(name), results)]
-    return [(r, p) for r, p in zip(c.results(name, results), whole, strict=True) if p is not None]
-
-
-def constants(c: Comparison, r: Result, path: Result, rate: float, until: float = math.inf) -> dict[str, float]:
-    """What theorems ask for, measured along a run up to a step; the least loss is taken to be zero."""
-
-    def seen(x: Result, name: str) -> np.ndarray:
-        steps, values = x.series(name)
-        return values[steps <= until]
-
-    losses, steep = seen(path, "loss"), seen(path, "gradient_l2")
-    out = {key: float(np.max(seen(r, key))) for _, key, _ in NORMS.values()}
-    out |= {"rate": rate, "steps": float(c.steps), "start": float(losses[0]), "beta2": BETA2, "eps": EPS}
-    out |= {"dimension": float(sum(x.numel() for x in c.task.init(torch.Generator()).values()))}
-    out |= {"bounded_gradient": float(np.max(seen(path, "gradient_max")))}
-    above = losses > 0  # a loss that rounding took to zero has reached what the theorem promises
-    out |= {"polyak_lojasiewicz": float(np.min(steep[above] ** 2 / (2 * losses[above]), initial=math.inf))}
-    # Of the lines above all pairs of gradient and curvature, the two through an axis; `e - 1` from points to steps.
-    curved, slope = seen(r, "smoothness"), seen(r, "gradient_l2")
-    growth = float(np.max(curved / slope)) if (slope > 0).all() else math.inf
-    return out | {"l0": out["smoothness"], "l1": 0.0, "own l1": (math.e - 1) * growth}
-
-
-def measured(c: Comparison, r: Result, path: Result, quantity: str) -> float:
-    """What happened along one run, by the name of what theorems bound; means are over all steps."""
-    named = {"mean_gradient_l1": "gradient_l1", "mean_gradient_nuclear": "gradient_nuclear"}
-    if quantity == "suboptimality":
-        return r.last(c.metric)
-    x = path.series(named.get(quantity, "gradient_l2"))[1]
-    return float(np.mean(x**2 if quantity == "mean_squared_gradient" else x))
-
-
-def bound(t: Theorem, known: dict[str, float]) -> float:
-    """The theorem's; of the two pairs of constants of normalized descent the better one."""
-    bounds = [t.bound(known)]
-    if t.bound.assumes[:2] == ("l0", "l1"):
-        bounds.append(t.bound({**known, "l0": 0.0, "l1": known["own l1"]}))
-    return min(bounds)
-
-
-def looseness(c: Comparison, t: Theorem, results: Results) -> list[float]:
-    """Log of the bound over what happened, one a seed; infinite where the theorem says nothing of the rate in use."""
-    rate, out = c.tuned(c.arm(t.arm), results).best, []
-    for r, path in found(c, t.arm, results):
-        if r.status != "done" or rate is None:
-            out.append(math.inf)
-            continue
-        most, happened = bound(t, constants(c, r, path, rate)), measured(c, r, path, t.bound.bounds)
-        out.append(math.log(most / happened) if happened > 0 and most > 0 else math.inf)
-    return out
-
-
-def outgrown(c: Comparison, t: Theorem, results: Results) -> list[float]:
-    """The share of training after which the theorem's constant is twice that of the start; 1 where it never is."""
-    out = []
-    for r in c.results(t.arm, results):
-        steps, x = r.series(t.constant)
-        later = np.flatnonzero(x > GROWN * x[0])
-        out.append(float(steps[later[0]]) / c.steps if len(later) else 1.0)
-    return out
-
-
-def silent(c: Comparison, t: Theorem, results: Results) -> list[float]:
-    """The share of training after which the constants so far allow no rate as large as that in use; 1 if they do."""
-    rate, out = c.tuned(c.arm(t.arm), results).best, []
-    for r, path in found(c, t.arm, results):
-        steps = [float(s) for s in r.series(t.constant)[0]]
-        told = (s for s in steps if math.isinf(bound(t, constants(c, r, path, rate or math.nan, s))))
-        out.append(next(told, float(c.steps)) / c.steps)
-    return out
 
 
 def guaranteed(c: Comparison, norm: Norm, results: Results) -> list[float]:
