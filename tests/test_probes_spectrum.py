@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from adamantine import tree
+from adamantine.assume.block_spectra import BlockSpectra
 from adamantine.point import Point, stream
 from adamantine.probes.effective_rank import EffectiveRank, GradientRank
 from adamantine.probes.spectrum import Spectrum
@@ -211,3 +212,28 @@ def test_what_they_refuse():
     ):
         with pytest.raises(ValueError, match=says):
             bad()
+
+
+def test_spectra_of_large_blocks_are_as_far_apart_as_the_dense_ones():
+    values = tuple(float(x) for x in np.concatenate([np.geomspace(1e-3, 1, 60), -np.geomspace(1e-3, 0.1, 40)]))
+    task = Quadratic(values, "random", matrix=(8, 6))
+    w = tree.place(task.init(stream(0, "init")), "cpu", torch.float64)
+    p, h = Point(task, w, task.source(stream(0, "data"))(w).double()), task.hessian()
+    exact = BlockSpectra().on_quadratic(p, h)
+    found = BlockSpectra(steps=25, probes=12)(p)
+    for key, value in exact.items():
+        assert found[key] == pytest.approx(value, abs=0.05)
+        assert 0 < found[key.replace("spectra", "spectra_error")] < 0.1
+    # One block a hundredfold: sizes differ by two decades more, and shapes as before.
+    scale = tree.flat({k: torch.full_like(x, 10.0 if x.ndim == 2 else 1.0) for k, x in w.items()})
+    larger = BlockSpectra().on_quadratic(p, scale[:, None] * h * scale[None])
+    assert larger["block_spectra"] == pytest.approx(exact["block_spectra"], rel=1e-9)
+    assert larger["block_spectra/size"] == pytest.approx(1.0, abs=0.1)  # of 0 and 2
+
+
+def test_equal_blocks_have_no_distance_and_blocks_of_different_sign_a_large_one():
+    p = Point(Quadratic((1.0,) * 8, matrix=(2, 2)), {"m": torch.zeros(2, 2), "v": torch.zeros(4)}, None)
+    eye = torch.eye(8, dtype=torch.float64)
+    assert BlockSpectra().on_quadratic(p, eye) == {"block_spectra": 0.0, "block_spectra/size": 0.0}
+    eye[4:] *= -1
+    assert BlockSpectra().on_quadratic(p, eye)["block_spectra"] > 0.95
