@@ -8,8 +8,11 @@ import pytest
 from test_claim import call
 
 from adamantine.checking.check import Check, assumptions, chosen
+from adamantine.checking.envelope import envelope, plane
 from adamantine.checking.judge import HOLDS, UNKNOWN, VIOLATED, judge
 from adamantine.optim.adam import adam
+from adamantine.result import Result, Results
+from adamantine.run import Row
 from adamantine.tasks.quadratic import Quadratic
 
 STEPS = np.arange(0, 100, 10)
@@ -150,3 +153,46 @@ def test_mistakes_get_a_sentence(model, tmp_path, check):
     strange = tmp_path / "strange.py"
     strange.write_text(MODEL + "\noptimizer = 3\n")
     assert "give a composition of parts" in check(strange, code=1)
+
+
+# --- several constants -----------------------------------------------------------------------------------------
+
+
+def test_a_plane_above_all_points_finds_the_constants_that_made_them():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 3, (200, 2))
+    exact = 2 + x @ [0.5, 1e-3]
+    assert plane(x, exact) == pytest.approx([2, 0.5, 1e-3], rel=1e-6)
+    below = exact * rng.uniform(0.2, 1, 200)
+    c = plane(x, below)
+    assert (c[0] + x @ c[1:] >= below - 1e-9).all()
+    assert (c[0] + x @ c[1:]).mean() <= exact.mean() + 1e-9, "it is the lowest"
+
+
+def test_an_envelope_says_whether_the_second_constant_is_of_use():
+    g = [np.geomspace(10, 0.1, 20)[:, None] * s for s in (1.0, 1.1, 0.9)]
+    used = envelope(("|grad f|",), g, [1e-3 + 2 * x[:, 0] for x in g])
+    assert used is not None
+    assert used.constants["|grad f|"] == pytest.approx(2, rel=1e-6)
+    assert used.spread["|grad f|"].low == pytest.approx(2, rel=1e-3)
+    assert used.share < 0.3
+    idle = envelope(("|grad f|",), g, [np.full(20, 3.0)] * 3)
+    assert idle is not None
+    assert idle.constants == pytest.approx({"1": 3.0, "|grad f|": 0.0}, abs=1e-9)
+    assert idle.share == pytest.approx(1)
+    assert envelope(("|grad f|",), [x[:2] for x in g], [x[:2, 0] for x in g]) is None
+    lost = envelope(("|grad f|",), g, [np.where(np.arange(20) < 5, math.nan, 3.0)] * 3)
+    assert lost is not None
+    assert lost.constants["1"] == pytest.approx(3)
+
+
+def test_a_run_tells_both_constants_of_a_quadratic():
+    smooth = assumptions()["GradientSmoothness"]()
+    plan = Check(Quadratic((4.0, 1.0, 1.0)), adam(0.1), (smooth,), steps=20, points=10, seeds=2)
+    results = Results()
+    for run in plan.runs():
+        results.add(Result(results.key(run), "done", tuple(e for e in run.events() if isinstance(e, Row))))
+    found = plan.envelope(smooth, plan.runs(), results)
+    assert found is not None
+    assert found.constants == pytest.approx({"1": 4.0, "|grad f|": 0.0}, abs=1e-4)
+    assert plan.envelope(assumptions()["Smoothness"](), plan.runs(), results) is None

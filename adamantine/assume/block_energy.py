@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from adamantine.assume.haar import entries
 from adamantine.point import Point
 from adamantine.solvers.diagonal import block_energy
 from adamantine.solvers.operator import hessian
@@ -24,7 +25,10 @@ class BlockEnergy:
     source: ClassVar[str] = "arXiv:2402.16788, arXiv:2410.19964"
     bound: ClassVar[str] = "unbiased"
     larger: ClassVar[str] = "faster"
-    null: ClassVar[str] = "Of a Haar-rotated Hessian: a tensor of d_b numbers holds about (d_b / d)^2 of the energy."
+    null: ClassVar[str] = (
+        "Of a Haar-rotated Hessian: (d_b / d) ((r + 2) (d - 1) + (d_b - 1) (d - r)) / ((d - 1) (d + 2)) for a tensor "
+        "of d_b numbers, with the effective rank r."
+    )
     refuted: ClassVar[str] = "Rotations that destroy it do not slow Adam, or most of the energy lies between tensors."
     means: ClassVar[str] = "Near 1, tensors may be treated one by one, each with a rate and a second moment of its own."
 
@@ -57,6 +61,10 @@ class BlockEnergy:
         return {"block_energy": inside / float(h.square().sum())}
 
     def under_null(self, p: Point) -> dict[str, float]:
-        """In a random basis, for a Hessian whose eigenvalues cancel."""
-        total = sum(x.numel() for x in p.w.values())
-        return {"block_energy": sum((x.numel() / total) ** 2 for x in p.w.values())}
+        """With the effective rank from sixteen products."""
+        found, out = entries(p, 16), {}
+        for k, x in p.w.items():
+            n = x.numel()
+            out[f"block_energy/{k}"] = n * found.diagonal + n * (n - 1) * (found.other if n > 1 else 0.0)
+        whole = {"block_energy": sum(out.values())}
+        return whole | (out if len(out) > 1 else {})

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from adamantine.assume.haar import entries
 from adamantine.point import Point
 from adamantine.solvers.diagonal import diagonal_energy
 from adamantine.solvers.operator import hessian
@@ -46,6 +47,11 @@ class DiagonalEnergy:
         a = hessian(p)
         found = diagonal_energy(a, a, self.probes, p.rng("diagonal energy"))
         return {"diagonal_energy": found.value, "diagonal_energy_error": found.error}
+
+    def under_null(self, p: Point) -> dict[str, float]:
+        """With the effective rank from as many products."""
+        found = entries(p, self.probes)
+        return {"diagonal_energy": found.size * found.diagonal}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """From the matrix."""

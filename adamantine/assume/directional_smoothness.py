@@ -9,6 +9,8 @@ from torch import Tensor
 from adamantine import tree
 from adamantine.point import Point
 from adamantine.probes.known import update
+from adamantine.solvers.operator import hessian
+from adamantine.solvers.trace import hutchinson
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class DirectionalSmoothness:
         u = update(p, "DirectionalSmoothness")
         square = float(tree.dot(u, u))
         return {"directional_smoothness": float(tree.dot(u, p.hvp(u))) / square if square else math.nan}
+
+    def under_null(self, p: Point) -> dict[str, float]:
+        """With the trace from eight products."""
+        a = hessian(p)
+        return {"directional_smoothness": hutchinson(a, 8, p.rng("random direction")).value / a.size}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """From the matrix."""

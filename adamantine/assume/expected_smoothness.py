@@ -14,8 +14,9 @@ from adamantine.probes.gradient_sample import moments, sample
 class ExpectedSmoothness:
     """`A = E |g|^2 / (2 (f - floor))` of single examples: the least `A` that the inequality allows with `B = C = 0`.
 
-    One point tells no three constants; over training, `A`, `B` and `C` are a fit to `gradient_variance`, `|G|^2` and
-    the loss. `floor` stands for the least loss. A negative number says that the loss here lies below the floor.
+    One point tells no three constants; over training, `A`, `B` and `C` make a plane above all points, which
+    `adamantine.checking.envelope` fits with the help of `scales`. `floor` stands for the least loss. A negative number
+    says that the loss here lies below the floor.
     """
 
     floor: float = 0.0
@@ -50,6 +51,11 @@ class ExpectedSmoothness:
             return {"expected_smoothness": math.nan, "expected_smoothness_error": math.nan}
         value = float(found.variance + found.square) / (2 * above)
         return {"expected_smoothness": value, "expected_smoothness_error": float(found.variance_error) / abs(2 * above)}
+
+    def scales(self, p: Point) -> dict[str, float]:
+        """What `A` and `B` multiply; the squared gradient without bias, and not below zero."""
+        square = float(moments(sample(p, self.batches).whole()).square)
+        return {"2 (f - floor)": 2 * (float(p.loss) - self.floor), "|grad f|^2": max(square, 0.0)}
 
     def on_examples(self, p: Point, g: Tensor) -> dict[str, float]:
         """From the gradients of all examples, `[B, d]`."""

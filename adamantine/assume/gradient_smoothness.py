@@ -17,10 +17,10 @@ from adamantine.solvers.operator import hessian
 class GradientSmoothness:
     """`|H|_2 / |g|_2` at this point and batch: the least `L1` that `|H| <= L0 + L1 |g|` allows here with `L0 = 0`.
 
-    One point tells no two constants. Over training, the assumption is a line above all pairs `(|g|, |H|)`, whose norm
-    `smoothness` tells; where this ratio stays within a factor while the gradient falls by several, `L1` carries the
-    curvature, and where it grows as `1 / |g|`, `L0` does. By Lanczos, as `Smoothness`; exact with as many `products` as
-    coordinates.
+    One point tells no two constants. Over training, the assumption is a line above all pairs `(|g|, |H|)`, which
+    `adamantine.checking.envelope` fits with the help of `scales`; where this ratio stays within a factor while the
+    gradient falls by several, `L1` carries the curvature, and where it grows as `1 / |g|`, `L0` does. By Lanczos, as
+    `Smoothness`; exact with as many `products` as coordinates.
     """
 
     products: int = 20
@@ -56,6 +56,10 @@ class GradientSmoothness:
         if not length > 0:
             return {"gradient_smoothness": math.nan, "gradient_smoothness_error": math.nan}
         return {"gradient_smoothness": value / length, "gradient_smoothness_error": error / length}
+
+    def scales(self, p: Point) -> dict[str, float]:
+        """What `L1` multiplies."""
+        return {"|grad f|": float(tree.norm(p.grad))}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """The spectral norm over the gradient's."""

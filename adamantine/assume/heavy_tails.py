@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from adamantine.point import Point
@@ -28,7 +29,7 @@ class HeavyTails:
     bound: ClassVar[str] = "exact"
     larger: ClassVar[str] = "faster"
     null: ClassVar[str] = (
-        "Normal noise of one scale, or of each example's own scale: an index that grows with the number of examples."
+        "Normal noise with the covariance that the examples' gradients have: an index that grows with their number."
     )
     refuted: ClassVar[str] = (
         "The index lies above 2, or the gap between Adam and SGD remains where noise is taken away."
@@ -57,6 +58,16 @@ class HeavyTails:
         mean = float((top[:k] / top[k]).log().mean())
         alpha = 1 / mean if mean > 0 else math.nan
         return {"tail_index": alpha, "tail_index_error": alpha / math.sqrt(k)}
+
+    def under_null(self, p: Point) -> dict[str, float]:
+        """The mean over eight draws of as many normal vectors, mixed from the examples' own deviations."""
+        gram = p.each_gram().double().cpu()
+        inner = gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean()
+        n, rng = len(gram), p.rng("normal noise")
+        normal = torch.randn(8 * n, n, generator=rng, dtype=torch.float64)
+        lengths = ((normal @ inner) * normal).sum(1).div(n).clamp_min(0).sqrt()
+        found = [self._numbers(x)["tail_index"] for x in lengths.view(8, n)]
+        return {"tail_index": sum(found) / len(found)}
 
     def on_examples(self, p: Point, g: Tensor) -> dict[str, float]:
         """From the gradients of all examples, `[B, d]`."""

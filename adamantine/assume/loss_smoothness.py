@@ -52,6 +52,10 @@ class LossSmoothness:
             return {"loss_smoothness": math.nan, "loss_smoothness_error": math.nan}
         return {"loss_smoothness": value / above, "loss_smoothness_error": error / abs(above)}
 
+    def scales(self, p: Point) -> dict[str, float]:
+        """What `H1` multiplies."""
+        return {"f - floor": float(p.loss) - self.floor}
+
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """The spectral norm over the loss."""
         return {"loss_smoothness": float(torch.linalg.eigvalsh(h).abs().max()) / (float(p.loss) - self.floor)}

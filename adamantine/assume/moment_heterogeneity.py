@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from adamantine import tree
 from adamantine.point import Point
 
 
@@ -40,6 +41,12 @@ class MomentHeterogeneity:
         return {
             "moment_heterogeneity": _spread(torch.cat([x.square().mean(0).flatten() for x in p.each_grad().values()]))
         }
+
+    def under_null(self, p: Point) -> dict[str, float]:
+        """From the inner products of the examples' gradients, whose squares sum up to those of their second moment."""
+        gram = torch.stack([x.flatten(1).double() @ x.flatten(1).double().T for x in p.each_grad().values()]).sum(0)
+        d, rank = tree.size(p.w), float(gram.trace() ** 2 / gram.square().sum())
+        return {"moment_heterogeneity": (2 * d / rank - 2) / (d + 2)}
 
     def on_examples(self, p: Point, g: Tensor) -> dict[str, float]:
         """From the gradients of all examples, `[B, d]`."""

@@ -9,6 +9,8 @@ from torch import Tensor
 from adamantine import tree
 from adamantine.point import Point
 from adamantine.probes.known import update
+from adamantine.solvers.operator import hessian
+from adamantine.solvers.trace import hutchinson
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class OneStepGain:
         """`one_step_gain`."""
         u = update(p, "OneStepGain")
         return {"one_step_gain": gain_of(float(tree.dot(p.grad, u)), float(tree.dot(u, p.hvp(u))))}
+
+    def under_null(self, p: Point) -> dict[str, float]:
+        """With the trace from eight products."""
+        trace = hutchinson(hessian(p), 8, p.rng("random direction")).value
+        return {"one_step_gain": gain_of(float(tree.norm(p.grad)), trace)}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """From the matrix."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from adamantine.point import Point
-from adamantine.probes.orthogonality import UpdateOrthogonality
+from adamantine.probes.orthogonality import UpdateOrthogonality, noise_spread
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class OrthogonalUpdate:
     source: ClassVar[str] = "arXiv:2410.19964, arXiv:2512.04299"
     bound: ClassVar[str] = "exact"
     larger: ClassVar[str] = "faster"
-    null: ClassVar[str] = "A matrix of noise of the same shape (Marchenko-Pastur): an excess spread of 0."
+    null: ClassVar[str] = "Matrices of noise of the same shapes (Marchenko-Pastur): an excess spread of 0."
     refuted: ClassVar[str] = (
         "Arms of equal speed differ in it, as Adam in a random basis and with one shared second moment do."
     )
@@ -36,6 +36,12 @@ class OrthogonalUpdate:
         """`orthogonality`, `singular_spread` and `excess_spread`, each for every matrix too."""
         found = UpdateOrthogonality()(p)
         return {k: x for k, x in found.items() if not k.startswith("nuclear_rank")}
+
+    def under_null(self, p: Point) -> dict[str, float]:
+        """Of large matrices of these shapes."""
+        shapes = [(len(x), x[0].numel()) for x in p.w.values() if x.ndim > 1]
+        each = [1 / (1 + noise_spread(min(s) / max(s)) ** 2) for s in shapes if min(s) > 1]
+        return {"orthogonality": sum(each) / len(each)} if each else {}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """By singular values."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from adamantine.checking.envelope import Envelope, envelope
 from adamantine.checking.judge import HOLDS, UNKNOWN, VIOLATED, Judgement, judge, stages
-from adamantine.checking.measured import NULL, VALUE, Measured
+from adamantine.checking.measured import NULL, SCALE, VALUE, Measured
 from adamantine.finding import INCONCLUSIVE, REFUTED, SUPPORTED, Curve, Figure, Finding, Findings, Table
 from adamantine.listing import entries
 from adamantine.part import Part
@@ -102,6 +103,21 @@ class Check:
             return Judgement(UNKNOWN, "It could not be measured at any step.")
         return judge(steps, x, assumptions()[name].larger)
 
+    def envelope(self, assumption: Any, runs: list[Run], results: Results) -> Envelope | None:
+        """The constants of an assumption with several of them; None for others, and for too few points."""
+        who = type(assumption).__name__
+        if not hasattr(assumption, "scales"):
+            return None
+        found = [f for f in map(results.get, runs) if f is not None]
+        names = list(dict.fromkeys(row.name for f in found for row in f.rows if row.name.startswith(f"{who}/{SCALE}/")))
+        if not names:
+            return None
+        _, value = self.series(who, VALUE, runs, results)
+        scales = [self.series(who, n.removeprefix(f"{who}/"), runs, results)[1] for n in names]
+        bounded = [v * s for v, s in zip(value, scales[0], strict=True)]
+        words = [n.removeprefix(f"{who}/{SCALE}/") for n in names]
+        return envelope(words, [np.column_stack(x) for x in zip(*scales, strict=True)], bounded)
+
 
 def findings(check: Check, runs: list[Run], results: Results, refusals: dict[str, str]) -> Findings:
     """Every verdict as a finding; holds is supported, violated refuted, not detectable inconclusive."""
@@ -129,7 +145,7 @@ def findings(check: Check, runs: list[Run], results: Results, refusals: dict[str
 
 def items(check: Check, runs: list[Run], results: Results, refusals: dict[str, str]) -> list[Any]:
     """A table of all, and a figure for each assumption."""
-    rows, said, drawn, keys = [], [], [], tuple(results.key(r) for r in runs)
+    rows, said, drawn, keys, several = [], [], [], tuple(results.key(r) for r in runs), []
     for x in check.assumptions:
         name, kind = type(x).__name__, type(x)
         if name in refusals:
@@ -141,6 +157,10 @@ def items(check: Check, runs: list[Run], results: Results, refusals: dict[str, s
         if len(steps) < 2:
             continue
         s = stages(steps, values)
+        if (e := check.envelope(x, runs, results)) is not None:
+            several += [
+                (name, kind.statement, k, c, e.spread[k].low, e.spread[k].high, e.share) for k, c in e.constants.items()
+            ]
         lines = [Curve(name, s.steps.tolist(), s.mean.tolist(), s.low.tolist(), s.high.tolist())]
         at, null = check.series(name, NULL, runs, results)
         if len(at):
@@ -151,4 +171,15 @@ def items(check: Check, runs: list[Run], results: Results, refusals: dict[str, s
     caption = "The constant that serves for all of training, with the 95 % interval where it is taken."
     head = ("assumption", "verdict", "constant", "low", "high", "why")
     words = Table("What they say", "", ("assumption", "statement", "compared with", "means", "source"), tuple(said))
-    return [Table("Assumptions", caption, head, tuple(rows), keys=keys), words, *drawn]
+    tables = [Table("Assumptions", caption, head, tuple(rows), keys=keys), words]
+    if several:
+        tables.append(
+            Table(
+                "Assumptions with several constants",
+                "The lowest plane above all measured points; intervals of the constants that single seeds would give. "
+                "Its mean height over that of an additive constant alone: 1 where the other constants are of no use.",
+                ("assumption", "statement", "multiplies", "constant", "low", "high", "height"),
+                tuple(several),
+            )
+        )
+    return [*tables, *drawn]

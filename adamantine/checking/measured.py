@@ -4,30 +4,44 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from adamantine.explaining.own_basis import told, turned
+from adamantine.optim.hadamard import Hadamard
 from adamantine.point import Point
 
-VALUE, NULL = "value", "null"
+VALUE, NULL, SCALE = "value", "null", "scale"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The first number of `assumption`, and what it would be under its null, where there is one.
+    """The first number of `assumption`, what it would be under its null, and the scales of its constants.
 
-    Named `Class/value` and `Class/null`. Nothing is told at points where it says that it cannot be, or not yet.
+    Named `Class/value`, `Class/null` and `Class/scale/...`. The null is the assumption's own, where it has one in
+    numbers, or else the same measurement at the same weights and batch in coordinates turned at random, where rotations
+    matter. Nothing is told at points where the assumption says that it cannot be, or not yet.
     """
 
     assumption: Any
 
     def __call__(self, p: Point) -> dict[str, float]:
-        """Up to two numbers."""
+        """Two numbers or more, or none."""
         try:
             found = self.assumption(p)
-            null = self.assumption.under_null(p) if hasattr(self.assumption, "under_null") else {}
         except ValueError:
             return {}
         name = next((k for k in found if "/" not in k), "")
         if not name or math.isnan(found[name]):
             return {}
-        who = type(self.assumption).__name__
+        who, null = type(self.assumption).__name__, self._null(p, name)
         out = {f"{who}/{VALUE}": found[name]}
-        return out | ({f"{who}/{NULL}": null[name]} if name in null else {})
+        out |= {f"{who}/{NULL}": null} if math.isfinite(null) else {}
+        scales = self.assumption.scales(p) if hasattr(self.assumption, "scales") else {}
+        return out | {f"{who}/{SCALE}/{k}": x for k, x in scales.items()}
+
+    def _null(self, p: Point, name: str) -> float:
+        """NaN where a rotation changes nothing, or would need the gradients of all examples in other coordinates."""
+        x = self.assumption
+        if hasattr(x, "under_null"):
+            return x.under_null(p).get(name, math.nan)
+        if "rotation" in x.symmetry.split(" & ") or any(k.startswith("each") for k in x.cost):
+            return math.nan
+        return told(x, turned(p, (Hadamard("all"),)))
