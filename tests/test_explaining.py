@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from adamantine import tree
+from adamantine.assume.block_energy import BlockEnergy
 from adamantine.assume.directional_smoothness import DirectionalSmoothness
 from adamantine.assume.gradient_density import DenseGradient
+from adamantine.assume.max_norm_smoothness import MaxNormSmoothness
 from adamantine.assume.moment_heterogeneity import MomentHeterogeneity
 from adamantine.assume.one_one_norm import OneOneNorm
 from adamantine.assume.smoothness import Smoothness
@@ -153,6 +155,35 @@ def test_shared_measurements_tell_bases_and_updates_apart():
     assert all(-1 <= found[f"cosine/{k}"] <= 1 for k in ("Adam", "rotated", "one v"))
     assert found["cosine/one v"] > found["cosine/Adam"], "it steps along the averaged gradient"
     assert probe(p) == found, "the same numbers again"
+
+
+def test_what_a_symmetry_says_to_be_equal_is_measured_once():
+    """Exactly equal within layers for what layer rotations keep, and the arm's own where they do not."""
+    scopes = ("layer", "row", "all")
+    arms_ = [(k, InBasis(Ema() >> Rms(), BlockHaar(k, seed=1)) >> Lr(0.1)) for k in scopes]
+    arms_ += [("Adam", adam(0.1)), ("singular", SvdBasis(Ema() >> Rms()) >> Lr(0.1))]
+    task = Quadratic(power_law(8), "random", 0.3, matrix=(3, 2))
+    w = tree.place(task.init(stream(0, "init")), "cpu", torch.float64)
+    p = Point(task, w, tree.place(task.source(stream(0, "data"))(w), "cpu", torch.float64))
+    counted = {}
+    for name, part in arms_:
+        counted[name] = Shared((("Adam", adam(0.1)), (name, part)), (BlockEnergy(), MaxNormSmoothness()), 3)(p)
+    own = counted["Adam"]["BlockEnergy/Adam"]
+    assert {k: x[f"BlockEnergy/{k}"] == own for k, x in counted.items()} == {
+        "layer": True, "row": True, "all": False, "Adam": True, "singular": True,
+    }  # fmt: skip
+    # Where it is not measured again, it would have been the same.
+    q = turned(p, (BlockHaar("layer", seed=1),))
+    exact = [BlockEnergy().on_quadratic(x, h) for x, h in ((p, task.hessian()), (q, _turned_hessian(task, p)))]
+    assert exact[0]["block_energy"] == pytest.approx(exact[1]["block_energy"], rel=1e-9)
+    sizes = {counted[k][f"MaxNormSmoothness/{k}"] for k in scopes}
+    assert len({*sizes, counted["Adam"]["MaxNormSmoothness/Adam"]}) == 4
+
+
+def _turned_hessian(task, p):
+    rows = [tree.flat(BlockHaar("layer", seed=1).forth(tree.like(e, p.w))) for e in torch.eye(8, dtype=torch.float64)]
+    turn = torch.stack(rows, 1)
+    return turn @ task.hessian() @ turn.T
 
 
 def test_what_cannot_be_told_is_nan_and_ends_no_run():

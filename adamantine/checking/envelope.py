@@ -39,7 +39,8 @@ def plane(scales: np.ndarray, bounded: np.ndarray) -> np.ndarray:
 def envelope(names: Sequence[str], scales: Sequence[np.ndarray], bounded: Sequence[np.ndarray]) -> Envelope | None:
     """Of seeds, each with its `scales [n, k]` and what they bound, `[n]`.
 
-    None where no seed has more points than constants. Points that are not finite, or at which a scale is below zero, take no part.
+    None where no seed has more points than constants. Points that are not finite, or at which a scale is below zero,
+    take no part.
     """
     kept = []
     for x, y in zip(scales, bounded, strict=True):

@@ -13,6 +13,7 @@ from adamantine.pieces import Pieces
 from adamantine.point import Point
 from adamantine.role import asks, bind
 from adamantine.run import Probe
+from adamantine.symmetry import holds
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,11 @@ class Shared:
     An optimizer's state starts anew and sees `warm` batches of its own at these weights, which stand still, so that
     update and moments are those it would settle at here; the constants come from `pieces` further batches, in the
     coordinates of its moments, and random probes are the same for all. `Measure/arm` is the first number that a measure
-    gives, by the name of its class; what does not depend on the optimizer (it needs no update and is not changed by
-    rotations) is measured once and told for all. `cosine/arm` and `agreement/arm` are those of update and gradient, and
-    of their signs in the optimizer's coordinates: what any assumption has to beat. A measure that cannot be told here
-    (the loss does not split by example, there is no matrix) is NaN.
+    gives, by the name of its class; what needs no update, and is by its symmetry the same in an arm's coordinates as in
+    the given ones, is measured once and told for all such arms, which are then exactly equal. `cosine/arm` and
+    `agreement/arm` are those of update and gradient, and of their signs in the optimizer's coordinates: what any
+    assumption has to beat. A measure that cannot be told here (the loss does not split by example, there is no matrix)
+    is NaN.
     """
 
     arms: tuple[tuple[str, Part], ...]
@@ -38,32 +40,29 @@ class Shared:
         steps = [p.fresh(f"shared warm/{i}") for i in range(self.warm)]
         batches = tuple(p.fresh(f"shared/{i}").batch for i in range(self.pieces))
         here = p.on(Pieces(batches))
+        bare = here.after(None, None)  # pyright: ignore[reportArgumentType]
+        given = {m: _value(m, here, bare, ()) for m in self.measures}  # NaN where an update is needed
         out: dict[str, float] = {}
-        same = self._alike(here)
         for name, part in self.arms:
             settled, bases = _settled(part, steps, here)
             q = turned(settled, bases)
             for measure in self.measures:
-                if measure in same:
-                    value = same[measure]
-                elif "each_grad" in getattr(measure, "cost", {}):
-                    value = _of_examples(measure, settled, q, bases)
-                else:
-                    value = told(measure, q)
+                same = not math.isnan(given[measure]) and all(_keeps(b, measure) for b in bases)
+                value = given[measure] if same else _value(measure, settled, q, bases)
                 out[f"{type(measure).__name__}/{name}"] = value
             out[f"cosine/{name}"] = _cosine(q.grad, q.u or {})
             out[f"agreement/{name}"] = _cosine(tree.each(torch.sign, q.grad), tree.each(torch.sign, q.u or {}))
         return out
 
-    def _alike(self, p: Point) -> dict[Probe, float]:
-        """What is the same for all optimizers."""
-        found = {}
-        for measure in self.measures:
-            if getattr(measure, "symmetry", "") == "rotation":
-                value = told(measure, p.after(None, None))  # pyright: ignore[reportArgumentType]
-                if not math.isnan(value):  # otherwise it needs the update
-                    found[measure] = value
-        return found
+
+def _keeps(basis: Any, measure: Any) -> bool:
+    """Whether the measure is by its symmetry the same in this basis: a basis belongs to every group it normalizes."""
+    return bool(basis.normalizes & holds(getattr(measure, "symmetry", "none")))
+
+
+def _value(measure: Any, p: Point, q: Point, bases: tuple[Any, ...]) -> float:
+    """At `q`, which is `p` in these bases."""
+    return _of_examples(measure, p, q, bases) if "each_grad" in getattr(measure, "cost", {}) else told(measure, q)
 
 
 def _settled(part: Part, steps: list[Point], here: Point) -> tuple[Point, tuple[Any, ...]]:
