@@ -82,7 +82,7 @@ def check(
     try:
         out = page.write(
             first, rest, told, items(plan, runs, results, refusals), folder / "index.html",
-            command=f"adamantine check {model}", runs=listed,
+            command=_command(model, only, steps, points, seeds, device), runs=listed,
         )  # fmt: skip
     except OSError as error:
         raise StoreError(f"the page could not be written to {str(folder)!r} ({error.strerror}).") from error
@@ -91,6 +91,13 @@ def check(
         console.print(Text(f"note: {note}", style="dim"))
     console.print(f"\nThe page: {out.resolve()}", soft_wrap=True)
     return 0
+
+
+def _command(model: str, only: tuple[str, ...], steps: int, points: int, seeds: int, device: str) -> str:
+    """What makes the page again."""
+    words = ["adamantine check", model, *(f"--only {name}" for name in only)]
+    words += [f"--steps {steps} --points {points} --seeds {seeds}"]
+    return " ".join(words if device == "cpu" else [*words, f"--device {device}"])
 
 
 def sheet(plan: Check, runs: list[Any], results: Results, refusals: dict[str, str]) -> Table:

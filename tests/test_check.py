@@ -174,7 +174,7 @@ def test_an_envelope_says_whether_the_second_constant_is_of_use():
     used = envelope(("|grad f|",), g, [1e-3 + 2 * x[:, 0] for x in g])
     assert used is not None
     assert used.constants["|grad f|"] == pytest.approx(2, rel=1e-6)
-    assert used.spread["|grad f|"].low == pytest.approx(2, rel=1e-3)
+    assert used.seeds["|grad f|"] == pytest.approx((2, 2), rel=1e-3)
     assert used.share < 0.3
     idle = envelope(("|grad f|",), g, [np.full(20, 3.0)] * 3)
     assert idle is not None

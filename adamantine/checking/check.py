@@ -158,9 +158,7 @@ def items(check: Check, runs: list[Run], results: Results, refusals: dict[str, s
             continue
         s = stages(steps, values)
         if (e := check.envelope(x, runs, results)) is not None:
-            several += [
-                (name, kind.statement, k, c, e.spread[k].low, e.spread[k].high, e.share) for k, c in e.constants.items()
-            ]
+            several += [(name, kind.statement, k, c, *e.seeds[k], e.share) for k, c in e.constants.items()]
         lines = [Curve(name, s.steps.tolist(), s.mean.tolist(), s.low.tolist(), s.high.tolist())]
         at, null = check.series(name, NULL, runs, results)
         if len(at):
@@ -176,9 +174,9 @@ def items(check: Check, runs: list[Run], results: Results, refusals: dict[str, s
         tables.append(
             Table(
                 "Assumptions with several constants",
-                "The lowest plane above all measured points; intervals of the constants that single seeds would give. "
-                "Its mean height over that of an additive constant alone: 1 where the other constants are of no use.",
-                ("assumption", "statement", "multiplies", "constant", "low", "high", "height"),
+                "The lowest plane above all measured points, and the least and greatest constants that single seeds "
+                "give. Its mean height over that of an additive constant alone: 1 where the others are of no use.",
+                ("assumption", "statement", "multiplies", "constant", "least", "greatest", "height"),
                 tuple(several),
             )
         )

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linprog
 
-from adamantine import stats
-from adamantine.stats import Effect
-
 
 @dataclass(frozen=True)
 class Envelope:
-    """Constants by what they multiply, "1" for the additive one, each with an interval over seeds.
+    """Constants by what they multiply, "1" for the additive one, and the least and greatest that single seeds give.
 
-    They serve at every measured point of every seed; intervals are of the constants that single seeds would give.
+    They serve at every measured point of every seed, so that they need not lie between those of single ones.
     `share` is the mean height of the plane over that of the additive constant alone: 1 where the others are of no use.
     """
 
     constants: dict[str, float]
-    spread: dict[str, Effect]
+    seeds: dict[str, tuple[float, float]]
     share: float
 
 
@@ -52,6 +49,6 @@ def envelope(names: Sequence[str], scales: Sequence[np.ndarray], bounded: Sequen
     whole, top = np.concatenate([x for x, _ in kept]), np.concatenate([y for _, y in kept])
     c, keys = plane(whole, top), ("1", *names)
     each = np.array([plane(x, y) for x, y in kept])
-    spread = {k: stats.mean(column.tolist()) for k, column in zip(keys, each.T, strict=True)}
+    seeds = {k: (float(x.min()), float(x.max())) for k, x in zip(keys, each.T, strict=True)}
     share = float((c[0] + whole @ c[1:]).mean() / top.max()) if top.max() > 0 else math.nan
-    return Envelope(dict(zip(keys, c.tolist(), strict=True)), spread, share)
+    return Envelope(dict(zip(keys, c.tolist(), strict=True)), seeds, share)
