@@ -63,8 +63,9 @@ def run(
     results = _read(place)
     console.print(Text(question(module)[0], style="bold"))
     expected = module.expected(scale) if hasattr(module, "expected") and scale in ("tiny", "laptop", "gpu") else 0
+    stored = sum(results.get(r) is not None for r in asked(module, scale, results))
     clock, executed = time.monotonic(), 0
-    with Watch(console, expected) as watch:
+    with Watch(console, max(0, expected - stored)) as watch:
         for event in pursue(module, scale, results, place, jobs or cores(), device):
             executed += isinstance(event, Result)
             if isinstance(event, Asked):

@@ -248,6 +248,21 @@ def test_the_estimate_is_of_what_remains(file):
     assert [duration(s) for s in (5, 300, 7200)] == ["5 s", "5 min", "2.0 h"]
 
 
+def test_what_is_stored_is_not_expected_again(file, tmp_path, monkeypatch):
+    seen = []
+
+    class Seen(Watch):
+        def __init__(self, console, expected):
+            seen.append(expected)
+            super().__init__(console, expected)
+
+    monkeypatch.setattr(cli, "Watch", Seen)
+    file.write_text(CLAIM + "\n\ndef expected(scale):\n    return 6\n")
+    for _ in range(2):
+        call("run", file, "--store", tmp_path / "s", "--jobs", "1")
+    assert seen == [6, 0]
+
+
 def test_the_estimate_knows_that_tasks_differ(file):
     watch = Watch(cli.console, expected=0)
     cheap = {f"a{i}": load(str(file)).one(0.1, i) for i in range(2)}

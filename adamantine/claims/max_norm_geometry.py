@@ -65,8 +65,9 @@ def verdict(scale: str, results: Results) -> Findings:
             statement = f"Bases with larger {said.removeprefix('the ')} are slower for Adam"
             found.append(above(statement, effect, 0.0, "Kendall's tau", c.name, keys))
         upper, lower, time = found[-5:-2]
-        both = f"the (1,1)-norm {upper.effect:.3g}-fold, the lower bound {lower.effect:.3g}-fold"
-        words.append(f"on {c.name} it raises {both}, and the steps {time.effect:.3g}-fold")
+        both = f"the (1,1)-norm {upper.effect:.3g}-fold, the lower bound {lower.effect:.3g}-fold, and "
+        told = both if math.isfinite(upper.effect + lower.effect) else ""  # at the smallest scale neither is measured
+        words.append(f"on {c.name} it raises {told}the steps {time.effect:.3g}-fold")
         notes += c.notes(results)
     notes.append("The source: the (1,1)-norm grows by a rotation, and Adam gets slower, on GPT-2 and ResNet-18.")
     return Findings(f"Of a rotation of all coordinates: {'; '.join(words)}.", tuple(found), tuple(notes))
