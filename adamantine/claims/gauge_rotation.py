@@ -43,7 +43,8 @@ from adamantine.result import Results
 from adamantine.run import Run
 from adamantine.stats import Effect
 
-SAME = 0.1  # of the log of steps
+SAME, UNCHANGED = 0.1, 1e-4  # of logs, of steps and of constants
+SLOWER, FASTER, KEPT, EITHER = "says slower", "says faster", "kept by the rotation", "not told apart from staying"
 SHOWN = ("MaxNormSmoothness", "OneOneNorm", "DiagonalEnergy", "SignGain", "DirectionalSmoothness", "DenseGradient")
 
 
@@ -59,7 +60,7 @@ def expected(scale: str) -> int:
 
 
 def predicted(scale: str, results: Results) -> dict[str, tuple[Effect, str]]:
-    """What every assumption says of the rotation, once Adam has trained: the log change and "slower", "faster", ..."""
+    """What every assumption says of the rotation, once Adam has trained: the log change and what that says."""
     said = {**{x.__name__: x.larger for x in local()}, **TRIVIAL}
     here, out = at_switch(scale, results), {}
     for key, x in changes(scale, results).items():
@@ -67,8 +68,10 @@ def predicted(scale: str, results: Results) -> dict[str, tuple[Effect, str]]:
             continue
         e = stats.mean(x[:, here].tolist())
         worse = e if said[key] == "slower" else Effect(-e.value, -e.high, -e.low, e.n, e.level)
-        nothing = abs(e.value) < 1e-6 or not (worse.above(0) or worse.below(0))
-        out[key] = e, "nothing" if nothing else "slower" if worse.above(0) else "faster"
+        if np.abs(x[:, here]).max() < UNCHANGED:
+            out[key] = e, KEPT
+        else:
+            out[key] = e, SLOWER if worse.above(0) else FASTER if worse.below(0) else EITHER
     return out
 
 
@@ -112,16 +115,15 @@ def verdict(scale: str, results: Results) -> Findings:
         ),
     ]  # fmt: skip
     told = predicted(scale, results)
-    sides = {word: [k for k, (_, said) in told.items() if said == word] for word in ("slower", "faster", "nothing")}
+    sides = {word: [k for k, (_, said) in told.items() if said == word] for word in (SLOWER, FASTER, KEPT, EITHER)}
     cost = found[3]
     answer = (
         f"A rotation that keeps the network's function costs AdamW {found[1].effect:.3g} times the steps at the start, "
         f"{cost.effect:.3g} times {late}, and {found[5].effect:.3g} times where SGD has trained until then. Of "
-        f"{len(told)} measures {len(sides['slower'])} say slower, {len(sides['faster'])} faster, "
-        f"{len(sides['nothing'])} nothing."
+        f"{len(told)} measures {len(sides[SLOWER])} say slower, {len(sides[FASTER])} faster, {len(sides[KEPT])} are "
+        f"kept by the rotation, and {len(sides[EITHER])} are not told apart from staying."
     )
-    notes = [f"Says {word}: {', '.join(names)}." for word, names in sides.items() if names]
-    notes.append("An assumption that says nothing sees only what the rotation keeps, or its interval holds zero.")
+    notes = [f"{word.capitalize()}: {', '.join(names)}." for word, names in sides.items() if names]
     return Findings(answer, tuple(found), (*notes, *c.notes(results)))
 
 
