@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from adamantine.assume.moment_heterogeneity import MomentHeterogeneity
 from adamantine.assume.one_one_norm import OneOneNorm
 from adamantine.assume.smoothness import Smoothness
 from adamantine.assume.update_orthogonality import OrthogonalUpdate
-from adamantine.explaining import board
+from adamantine.explaining import board, boards
 from adamantine.explaining.arms import REFERENCE, TWINS, arms
 from adamantine.explaining.own_basis import OwnBasis, bases_of, told, turned
 from adamantine.explaining.shared import Shared
@@ -30,6 +31,7 @@ from adamantine.optim.rotations import BlockHaar
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.svd_basis import SvdBasis
 from adamantine.point import Point, stream
+from adamantine.result import Results
 from adamantine.tasks.quadratic import Quadratic, power_law
 
 
@@ -209,3 +211,37 @@ def test_arms_are_at_least_thirty_and_named_once(net):
     assert {*TWINS} | {*TWINS.values()} <= {*names}
     assert all(len(a.grid) == 3 for a in found)
     assert len({repr(a.make(a.grid[0], 0)) for a in found}) == len(found), "no two are the same"
+
+
+def test_what_lasts_and_what_passes_are_told_apart():
+    """Arms whose times are `offset + rate * reference's`, on curves that fall in a straight line."""
+    arms_ = {"AdamW": (1.0, 0.0), "half as fast": (2.0, 0.0), "late": (1.0, 20.0), "never": (50.0, 0.0)}
+
+    class Straight:
+        steps = 100
+        arms = tuple(SimpleNamespace(name=k) for k in arms_)
+
+        def targets(self, reference, results, fractions):
+            assert reference == REFERENCE
+            return [1 - f for f in fractions]
+
+        def times(self, name, target, results):
+            rate, offset = arms_[name]
+            t = offset + rate * np.array([1.0, 1.1]) * 100 * (1 - target)
+            return np.where(t <= 100, t, math.inf)
+
+    lasting, passing = boards.rate_and_offset(boards.Board(Straight(), (), 1, 1), Results())
+    assert lasting[1] == pytest.approx([math.log(2)] * 2)
+    assert passing[1] == pytest.approx([0, 0], abs=1e-9)
+    assert lasting[2] == pytest.approx([0, 0], abs=1e-9)
+    assert passing[2] == pytest.approx([0.2, 0.2])
+    assert np.isnan(lasting[3]).all()
+
+
+def test_the_concordance_alone_is_that_of_the_score():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(12, 1)) + 0.01 * rng.normal(size=(12, 4))
+    x = np.exp(y[:, :2] + 0.3 * rng.normal(size=(12, 2)))
+    for larger in ("slower", "faster"):
+        assert board.tau(x, y, larger) == board.score(x, y, larger, rng, draws=10).tau
+    assert math.isnan(board.tau(np.ones((12, 2)), y, "slower"))

@@ -62,9 +62,10 @@ class BlockEnergy:
 
     def under_null(self, p: Point) -> dict[str, float]:
         """With the effective rank from sixteen products."""
-        found, out = entries(p, 16), {}
+        found = entries(p, 16)
+        out: dict[str, float] = {}
         for k, x in p.w.items():
             n = x.numel()
             out[f"block_energy/{k}"] = n * found.diagonal + n * (n - 1) * (found.other if n > 1 else 0.0)
-        whole = {"block_energy": sum(out.values())}
+        whole = {"block_energy": float(sum(out.values()))}
         return whole | (out if len(out) > 1 else {})

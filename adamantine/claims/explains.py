@@ -23,8 +23,8 @@ from adamantine.evidence import above
 from adamantine.explaining import board
 from adamantine.explaining.arms import TWINS
 from adamantine.explaining.board import Score
-from adamantine.explaining.boards import TRIVIAL, Board, boards, expected, predictors, runs, slow
-from adamantine.finding import Curve, Figure, Findings, Heat, Table
+from adamantine.explaining.boards import TRIVIAL, Board, boards, expected, predictors, rate_and_offset, runs, slow
+from adamantine.finding import Curve, Figure, Finding, Findings, Heat, Table
 from adamantine.result import Results
 from adamantine.stats import Effect
 
@@ -46,7 +46,7 @@ def verdict(scale: str, results: Results) -> Findings:
     found = boards(scale)
     scores = {b.comparison.name: scored(b, results) for b in found}
     carried = board.transfer({task: _assumptions(s) for task, s in scores.items()})
-    unseen, seen, notes = [], [], []
+    unseen, seen, apart, notes = [], [], [], []
     for b in found:
         c, whole = b.comparison, scores[b.comparison.name]
         own = _assumptions(whole)
@@ -64,11 +64,23 @@ def verdict(scale: str, results: Results) -> Findings:
             notes.append(
                 f"{c.name}: the best of {len(own)} random predictors reaches a tau of {lucky:.2f} in one of 20."
             )
+            lasting, passing = rate_and_offset(b, results)
+            apart.append(_part(b, results, chosen and name, lasting, "the rate at which arms train from then on", keys))
+            apart.append(_part(b, results, chosen and name, passing, "what they lose once", keys))
         notes += [_trivial(c.name, whole), *c.notes(results)]
     notes.append(
         "Intervals resample arms, seeds and measurements; the arms are those tried, not a sample of all optimizers."
     )
-    return Findings(_answer(carried, found), (*unseen, *seen), tuple(notes))
+    return Findings(_answer(carried, found), (*unseen, *seen, *apart), tuple(notes))
+
+
+def _part(b: Board, results: Results, name: str | None, y: np.ndarray, what: str, keys: tuple[str, ...]) -> Finding:
+    """Whether the predictor chosen elsewhere ranks one part of the slow-down."""
+    told = predictors(b, results).get(name or "")
+    s = None if told is None else board.score(told[0], y, told[1], np.random.default_rng(2))
+    effect = _effect(s if s is not None and s.arms else None, b.comparison.seeds)
+    statement = f"{name or 'No predictor'}, the best on the other tasks, ranks {what}"
+    return above(statement, effect, 0.0, "Kendall's tau", b.comparison.name, keys)
 
 
 def _assumptions(scores: dict[str, Score]) -> dict[str, Score]:
@@ -104,6 +116,7 @@ def figures(scale: str, results: Results) -> list[Any]:
         _heat(scores),
         *(_scatter(b, scores[b.comparison.name], results) for b in found if scores[b.comparison.name]),
         _dial(found, results),
+        _parts(found, scores, results),
         _table(scores),
         *(_twins(b, results) for b in found),
         *(_arms(b, results) for b in found),
@@ -120,6 +133,31 @@ def _heat(scores: dict[str, dict[str, Score]]) -> Heat:
     )
     values = tuple(tuple(taus[k]) for k in ordered)
     return Heat("The board", caption, "", "", tuple(scores), tuple(ordered), values, "tau", "diverging")
+
+
+def _parts(found: tuple[Board, ...], scores: dict[str, dict[str, Score]], results: Results) -> Heat:
+    """What of a slow-down is ranked, and by constants of which stage."""
+    names = dict.fromkeys(k for s in scores.values() for k in s)
+    columns, taus = [], {k: [] for k in names}
+    for b in found:
+        y, told = slow(b, results), predictors(b, results)
+        lasting, passing = rate_and_offset(b, results)
+        stages = max(x.shape[1] for k, (x, _) in told.items() if not k.startswith("own"))
+        asked = {"rate": (lasting, None), "offset": (passing, None)}
+        asked |= {f"stage {i + 1}": (y, i) for i in range(stages)}
+        columns += [f"{b.comparison.name}: {k}" for k in asked]
+        for k in names:
+            x, larger = told.get(k, (np.full((len(y), 1), math.nan), ""))
+            for of, stage in asked.values():
+                own = x if stage is None else x[:, [stage]] if stage < x.shape[1] and not k.startswith("own") else None
+                taus[k].append(math.nan if own is None else board.tau(own, of, larger))
+    ordered = sorted(names, key=lambda k: -np.nanmean(taus[k]) if not np.isnan(taus[k]).all() else 2.0)
+    caption = (
+        "Kendall's tau with the rate at which arms train (what lasts), with the offset (what they lose once), and with "
+        "the slow-down for constants of one stage of training only, early to late."
+    )
+    values = tuple(tuple(taus[k]) for k in ordered)
+    return Heat("What of speed, and when", caption, "", "", tuple(columns), tuple(ordered), values, "tau", "diverging")
 
 
 def _scatter(b: Board, scores: dict[str, Score], results: Results) -> Figure:

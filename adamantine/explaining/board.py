@@ -59,6 +59,15 @@ def score(predictor: np.ndarray, slow: np.ndarray, larger: str, rng: np.random.G
     return Score(tau, float(low), float(high), float(p), _slope(x, mean), int(known.sum()), pairs)
 
 
+def tau(predictor: np.ndarray, slow: np.ndarray, larger: str) -> float:
+    """The concordance alone, as in `score`; NaN where that tells nothing."""
+    known = np.isfinite(slow).all(1) & ~np.isnan(predictor).any(1)
+    x, y = summary(predictor[known]), slow[known]
+    if known.sum() < LEAST or np.ptp(_ranks(x)) == 0:
+        return math.nan
+    return (1.0 if larger == "slower" else -1.0) * _concordance(x, y.mean(1), resolved(y))
+
+
 def resolved(slow: np.ndarray) -> np.ndarray:
     """Whether rows of `slow [arms, seeds]` differ beyond the 95 % interval of their paired mean, `[arms, arms]`."""
     apart = slow[:, None] - slow[None]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from adamantine import stats
 from adamantine.comparison import Comparison
 from adamantine.data.glyphs import Glyphs
 from adamantine.explaining.arms import REFERENCE, arms
@@ -135,6 +136,22 @@ def slow(b: Board, results: Results) -> np.ndarray:
     target = c.targets(REFERENCE, results, [HALF])[0]
     times = np.array([np.minimum(c.times(a.name, target, results), c.steps) for a in c.arms])
     return np.log(times) - np.log(times[0])
+
+
+def rate_and_offset(b: Board, results: Results) -> tuple[np.ndarray, np.ndarray]:
+    """What lasts of a slow-down and what does not, each `[arms, seeds]`: of `time = offset + rate * reference's time`.
+
+    By least squares over the reference's losses after eighths of its training, from a quarter to three quarters. The
+    log of the rate, and the offset as a share of training; NaN where an arm reaches less than two of them.
+    """
+    c = b.comparison
+    targets = c.targets(REFERENCE, results, [i / 8 for i in range(2, 7)])
+    times = np.array([[c.times(a.name, t, results) for t in targets] for a in c.arms])  # [arms, targets, seeds]
+    pairs = ([*zip(x.T, times[0].T, strict=True)] for x in times)
+    fits = np.array([[stats.rate_and_offset(own, reference) for own, reference in both] for both in pairs])
+    rate, offset = fits[:, :, 0], fits[:, :, 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(rate > 0, np.log(rate), math.nan), offset / c.steps
 
 
 def predictors(b: Board, results: Results) -> dict[str, tuple[np.ndarray, str]]:
