@@ -105,6 +105,10 @@ def verdict(scale: str, results: Results) -> Findings:
             f"A network turned {late} is trained more slowly by AdamW from then on",
             costs[TURNED], 0.0, steps, c.name, against(TURNED, AFRESH), math.exp,
         ),
+        within(
+            f"A network turned {late} is trained as fast by AdamW from then on",
+            costs[TURNED], SAME, steps, c.name, against(TURNED, AFRESH), math.exp,
+        ),
         above(
             f"Layers turned by themselves {late} are trained more slowly by AdamW from then on",
             costs[LAYERS], 0.0, steps, c.name, against(LAYERS, AFRESH), math.exp,
@@ -119,7 +123,7 @@ def verdict(scale: str, results: Results) -> Findings:
     cost = found[3]
     answer = (
         f"A rotation that keeps the network's function costs AdamW {found[1].effect:.3g} times the steps at the start, "
-        f"{cost.effect:.3g} times {late}, and {found[5].effect:.3g} times where SGD has trained until then. Of "
+        f"{cost.effect:.3g} times {late}, and {found[6].effect:.3g} times where SGD has trained until then. Of "
         f"{len(told)} measures {len(sides[SLOWER])} say slower, {len(sides[FASTER])} faster, {len(sides[KEPT])} are "
         f"kept by the rotation, and {len(sides[EITHER])} are not told apart from staying."
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from adamantine import stats
 from adamantine.comparison import Comparison
-from adamantine.explaining.boards import HALF, TRIVIAL, Board, local, predictors
+from adamantine.explaining.boards import TRIVIAL, Board, local, predictors
 from adamantine.explaining.shared import Shared
 from adamantine.result import Results
 from adamantine.run import Run
@@ -21,10 +21,10 @@ LARGE = 50.0  # logs beyond this are infinite ratios
 
 @dataclass(frozen=True)
 class Intervention:
-    """`observed` is a log ratio of steps with its interval; `predicted` what each assumption says of it, in logs.
+    """`observed` is a log ratio of steps or of losses; `predicted` what each assumption says of it, in logs.
 
-    Positive is slower. `kind` gathers the same intervention on several tasks. Where `equal` is set, speeds do not
-    differ, and `predicted` is the share of pairs that an assumption tells to be alike.
+    Positive is slower, or higher. `kind` gathers the same intervention on several tasks. Where `equal` is set, speeds
+    do not differ, and `predicted` is the share of pairs that an assumption tells to be alike.
     """
 
     kind: str
@@ -34,6 +34,7 @@ class Intervention:
     predicted: dict[str, list[float]]
     keys: tuple[str, ...]
     equal: bool = False
+    unit: str = "times the steps"
 
     def score(self, name: str) -> float:
         """1 where the assumption says what happened, -1 where it says the opposite, 0 where it says nothing.
@@ -61,10 +62,9 @@ def larger() -> dict[str, str]:
     return {**{x.__name__: x.larger for x in local()}, **TRIVIAL}
 
 
-def gap(c: Comparison, fast: str, slow: str, results: Results) -> list[float]:
-    """Log of the steps of one arm over another's to the loss that the fast one has half way, by seed; capped."""
-    target = c.targets(fast, results, [HALF])[0]
-    own, other = (np.minimum(c.times(k, target, results), c.steps) for k in (slow, fast))
+def gap(c: Comparison, fast: str, slow: str, least: float, results: Results) -> list[float]:
+    """Log of one arm's final loss over another's, by seed; what lies below `least` is taken for fitted."""
+    own, other = (np.maximum(c.last(k, results), least) for k in (slow, fast))
     return (np.log(own) - np.log(other)).tolist()
 
 
@@ -121,14 +121,21 @@ def alike(b: Board, pairs: Sequence[tuple[str, str]], share: float, results: Res
     """Whether each pair's constants lie within a `share` of the deviation, over all arms, of the constant's log."""
     names = [a.name for a in b.comparison.arms]
     out = {}
+    for k, (logs, spread) in spreads(b, results).items():
+        apart = [abs(logs[names.index(one)] - logs[names.index(two)]) for one, two in pairs]
+        out[k] = [float(a <= share * spread) for a in apart]
+    return out
+
+
+def spreads(b: Board, results: Results) -> dict[str, tuple[np.ndarray, float]]:
+    """Of every constant the mean log by arm, and its deviation over arms; those are left out that are all the same.
+
+    A constant that is the same for all arms tells nobody alike: it tells nothing.
+    """
+    out = {}
     for k, (x, _) in predictors(b, results).items():
-        if k not in larger():
-            continue
         with np.errstate(invalid="ignore", divide="ignore"):
             logs = np.clip(np.log(x), -LARGE, LARGE).mean(1)
-        told = logs[np.isfinite(logs)]
-        spread = float(told.std()) if len(told) == len(names) else math.nan
-        apart = [abs(logs[names.index(one)] - logs[names.index(two)]) for one, two in pairs]
-        # A constant that is the same for all arms tells nobody alike: it tells nothing.
-        out[k] = [float(a <= share * spread) if spread > 1e-9 else math.nan for a in apart]
+        if k in larger() and np.isfinite(logs).all() and logs.std() > 1e-9:
+            out[k] = logs, float(logs.std())
     return out
