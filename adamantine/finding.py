@@ -11,8 +11,8 @@ SUPPORTED, REFUTED, INCONCLUSIVE = "supported", "refuted", "inconclusive"
 class Finding:
     """One statement and what the evidence says of it.
 
-    `effect` with its `interval` (level `level`) is in `unit`; `n` counts independent paired seeds, at least 2;
-    `rule` says in a sentence when the verdict would have been otherwise; `keys` are the runs behind it.
+    `effect` with its `interval` (level `level`) is in `unit`; `n` counts the independent `replicates`, at
+    least 2; `rule` says in a sentence when the verdict would have been otherwise; `keys` are the runs behind it.
     """
 
     statement: str
@@ -25,13 +25,16 @@ class Finding:
     task: str = ""
     level: float = 0.95
     keys: tuple[str, ...] = field(default=(), repr=False)
+    replicates: str = "paired seeds"
 
     def __post_init__(self) -> None:
         """Refuse a verdict without replication."""
         if self.verdict not in (SUPPORTED, REFUTED, INCONCLUSIVE):
             raise ValueError(f"Finding: {self.verdict!r} is not supported, refuted or inconclusive.")
         if self.n < 2 and self.verdict != INCONCLUSIVE:
-            raise ValueError(f"Finding {self.statement!r}: a verdict needs at least two seeds, not {self.n}.")
+            raise ValueError(
+                f"Finding {self.statement!r}: a verdict needs at least two {self.replicates}, not {self.n}."
+            )
 
 
 @dataclass(frozen=True)

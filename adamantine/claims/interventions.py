@@ -13,6 +13,7 @@ constants are measured.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from adamantine.explaining.intervention import (
     said,
     spreads,
 )
-from adamantine.finding import Findings, Heat, Table
+from adamantine.finding import INCONCLUSIVE, Findings, Heat, Table
 from adamantine.result import Results
 from adamantine.run import Run
 from adamantine.stats import Effect
@@ -185,6 +186,8 @@ def verdict(scale: str, results: Results) -> Findings:
     by = scores(all_)
     alone = judged(by)
     judgements = judged(by, len(alone))
+    kinds = [*dict.fromkeys(x.kind for x in all_)]
+    all_.sort(key=lambda x: kinds.index(x.kind))  # the same of several tasks side by side
     done = [
         within(x.statement, x.observed, SAME, x.unit, x.task, x.keys, math.exp)
         if x.equal
@@ -193,7 +196,7 @@ def verdict(scale: str, results: Results) -> Findings:
     ]
     keys, unit = tuple(dict.fromkeys(k for x in all_ for k in x.keys)), "of 1 for always right, -1 for always wrong"
     told = [
-        above(f"{name} foretells what interventions do", e, 0.0, unit, "all interventions", keys)
+        replace(above(f"{name} foretells what interventions do", e, 0.0, unit, "all", keys), replicates="kinds")
         for name, e in judgements.items()
     ]
     right = [f.statement.split()[0] for f in told if f.verdict == "supported"]
@@ -204,7 +207,8 @@ def verdict(scale: str, results: Results) -> Findings:
     if best is not None:
         alone_ = f"{best[1].value:.2f} ({best[1].low:.2f} to {best[1].high:.2f} if it had been the only one tried)"
         answer += f" The best, {best[0]}, scores {alone_}."
-    return Findings(answer, (*told, *done), tuple(_notes(all_)))
+    shown = [f for i, f in enumerate(told) if not i or f.verdict != INCONCLUSIVE]  # the table has the others
+    return Findings(answer, (*shown, *done), tuple(_notes(all_)))
 
 
 def _notes(all_: list[Intervention]) -> list[str]:
