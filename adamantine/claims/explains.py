@@ -14,6 +14,7 @@ After arXiv:2410.19964 and arXiv:2410.08198, whose six and four bases are too fe
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,20 @@ def verdict(scale: str, results: Results) -> Findings:
             apart.append(_part(b, results, chosen and name, lasting, "the rate at which arms train from then on", keys))
             apart.append(_part(b, results, chosen and name, passing, "what they lose once", keys))
         notes += [_trivial(c.name, whole), *c.notes(results)]
+    lasting_ = board.transfer({b.comparison.name: _lasting(b, results) for b in found})
+    words = [f"{name or 'none'} on {task} (tau {tau:.2f})" for task, (name, _, tau) in lasting_.items()]
+    notes.append(f"Chosen by the rate that lasts on the other tasks, with its tau on this one: {'; '.join(words)}.")
     notes.append(
         "Intervals resample arms, seeds and measurements; the arms are those tried, not a sample of all optimizers."
     )
     return Findings(_answer(carried, found), (*unseen, *seen, *apart), tuple(notes))
+
+
+def _lasting(b: Board, results: Results) -> dict[str, Score]:
+    """Concordances with the rate that lasts, without intervals."""
+    y, told = rate_and_offset(b, results)[0], predictors(b, results)
+    taus = {k: board.tau(x, y, larger) for k, (x, larger) in told.items() if k not in TRIVIAL}
+    return {k: replace(board.UNTOLD, tau=t) for k, t in taus.items()}
 
 
 def _part(b: Board, results: Results, name: str | None, y: np.ndarray, what: str, keys: tuple[str, ...]) -> Finding:

@@ -92,7 +92,22 @@ def verdict(scale: str, results: Results) -> Findings:
 
     same = stats.mean(np.abs(np.array(c.last(DESCENT_TURNED, results)) - c.last(DESCENT, results)).tolist())
     found = [
-        within("SGD ends where it ends without the rotation", same, 1e-2, "nats", c.name, against(DESCENT_TURNED)),
+        within(
+            f"A network turned {late} is trained as fast by AdamW from then on",
+            costs[TURNED], SAME, steps, c.name, against(TURNED, AFRESH), math.exp,
+        ),
+        above(
+            f"A network turned {late} is trained more slowly by AdamW from then on",
+            costs[TURNED], 0.0, steps, c.name, against(TURNED, AFRESH), math.exp,
+        ),
+        within(
+            f"Where SGD has trained until then, a network turned {late} is trained as fast by AdamW",
+            costs[AFTER_TURNED], SAME, steps, c.name, against(AFTER_TURNED, AFTER), math.exp,
+        ),
+        above(
+            f"Layers turned by themselves {late} are trained more slowly by AdamW from then on",
+            costs[LAYERS], 0.0, steps, c.name, against(LAYERS, AFRESH), math.exp,
+        ),
         within(
             "A network turned at the start is trained as fast by AdamW",
             costs[EARLY], SAME, steps, c.name, against(EARLY, PLAIN), math.exp,
@@ -101,29 +116,14 @@ def verdict(scale: str, results: Results) -> Findings:
             "Layers turned by themselves at the start slow AdamW down",
             costs[LAYERS_EARLY], 0.0, steps, c.name, against(LAYERS_EARLY, PLAIN), math.exp,
         ),
-        above(
-            f"A network turned {late} is trained more slowly by AdamW from then on",
-            costs[TURNED], 0.0, steps, c.name, against(TURNED, AFRESH), math.exp,
-        ),
-        within(
-            f"A network turned {late} is trained as fast by AdamW from then on",
-            costs[TURNED], SAME, steps, c.name, against(TURNED, AFRESH), math.exp,
-        ),
-        above(
-            f"Layers turned by themselves {late} are trained more slowly by AdamW from then on",
-            costs[LAYERS], 0.0, steps, c.name, against(LAYERS, AFRESH), math.exp,
-        ),
-        within(
-            f"Where SGD has trained until then, a network turned {late} is trained as fast by AdamW",
-            costs[AFTER_TURNED], SAME, steps, c.name, against(AFTER_TURNED, AFTER), math.exp,
-        ),
+        within("SGD ends where it ends without the rotation", same, 1e-2, "nats", c.name, against(DESCENT_TURNED)),
     ]  # fmt: skip
     told = predicted(scale, results)
     sides = {word: [k for k, (_, said) in told.items() if said == word] for word in (SLOWER, FASTER, KEPT, EITHER)}
-    cost = found[3]
+    early, turned, after = (math.exp(costs[k].value) for k in (EARLY, TURNED, AFTER_TURNED))
     answer = (
-        f"A rotation that keeps the network's function costs AdamW {found[1].effect:.3g} times the steps at the start, "
-        f"{cost.effect:.3g} times {late}, and {found[6].effect:.3g} times where SGD has trained until then. Of "
+        f"A rotation that keeps the network's function costs AdamW {early:.3g} times the steps at the start, "
+        f"{turned:.3g} times {late}, and {after:.3g} times where SGD has trained until then. Of "
         f"{len(told)} measures {len(sides[SLOWER])} say slower, {len(sides[FASTER])} faster, {len(sides[KEPT])} are "
         f"kept by the rotation, and {len(sides[EITHER])} are not told apart from staying."
     )
