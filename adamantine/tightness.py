@@ -1,4 +1,7 @@
-"""A theorem beside runs: constants measured along them, the bound from these, and what happened."""
+"""A theorem beside runs: constants measured along them, the bound from these, and what happened.
+
+Where steps see some of the examples only, all is told of all of them, and the batches' noise beside.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,6 +15,7 @@ from adamantine.optim.steepest import Norm
 from adamantine.probes.gradient_norms import GradientNorms
 from adamantine.result import Result, Results
 from adamantine.run import Run
+from adamantine.whole import BatchNoise
 
 BETA1, BETA2, EPS, FIRST = 0.9, 0.99, 1e-8, 0.1
 GROWN = 2.0
@@ -35,7 +39,13 @@ class Theorem:
 
 def paths(c: Comparison, arm: Arm, results: Results) -> list[Run]:
     """The arm's reporting runs with gradient and loss at every step: means of sparse rows are not those in bounds."""
-    return [replace(r, every=1, score_every=0, probes=(GradientNorms(),)) for r in c.reporting(arm, results)]
+    probe = BatchNoise() if noisy(c) else GradientNorms()
+    return [replace(r, every=1, score_every=0, probes=(probe,)) for r in c.reporting(arm, results)]
+
+
+def noisy(c: Comparison) -> bool:
+    """Whether a step sees some of a fixed set of examples only."""
+    return bool(getattr(c.task, "at_once", 0))
 
 
 def found(c: Comparison, name: str, results: Results) -> list[tuple[Result, Result]]:
@@ -51,7 +61,7 @@ def constants(c: Comparison, r: Result, path: Result, rate: float, until: float 
         steps, values = x.series(name)
         return values[steps <= until]
 
-    losses, steep = seen(path, "loss"), seen(path, "gradient_l2")
+    losses, steep = seen(path, "whole_loss" if noisy(c) else "loss"), seen(path, "gradient_l2")
     out = {key: float(np.max(seen(r, key))) for _, key, _ in NORMS.values()}
     out |= {"rate": rate, "steps": float(c.steps), "start": float(losses[0])}
     out |= {"beta1": BETA1, "beta2": BETA2, "eps": EPS, "b0": FIRST}
@@ -62,6 +72,8 @@ def constants(c: Comparison, r: Result, path: Result, rate: float, until: float 
     # Of the lines above all pairs of gradient and curvature, the two through an axis; `e - 1` from points to steps.
     curved, slope = seen(r, "smoothness"), seen(r, "gradient_l2")
     growth = float(np.max(curved / slope)) if (slope > 0).all() else math.inf
+    if noisy(c):
+        out |= {k: float(np.max(seen(path, k))) for k in ("batch_variance", "batch_growth", "batch_noise_l1")}
     return out | {"l0": out["smoothness"], "l1": 0.0, "own l1": (math.e - 1) * growth}
 
 

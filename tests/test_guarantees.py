@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from walk import public
 
 from adamantine import tightness
@@ -27,8 +28,14 @@ from adamantine.guarantees.sign_descent import SignDescent
 from adamantine.guarantees.spectral_descent import SpectralDescent
 from adamantine.guarantees.strong_growth_descent import StrongGrowthDescent
 from adamantine.guarantees.strongly_convex_descent import StronglyConvexDescent
+from adamantine.optim.lr import Lr
+from adamantine.point import Point, stream
+from adamantine.probes.gradient_norms import GradientNorms
 from adamantine.result import Result, Results
 from adamantine.run import Diverged, Row, Run
+from adamantine.tasks.fixed import Fixed
+from adamantine.tasks.quadratic import Quadratic
+from adamantine.whole import BatchNoise, OnAll
 
 THEOREMS = public("adamantine.guarantees", lambda x: inspect.isclass(x) and is_dataclass(x) and "__call__" in vars(x))
 QUANTITIES = {
@@ -514,3 +521,41 @@ def test_a_loss_that_rounding_took_to_zero_is_no_missing_number():
     assert told["own l1"] == math.inf
     assert told["start"] == told["smoothness"] == 2.0
     assert all(tightness.bound(t, told) >= 0 for t in claim.THEOREMS)
+
+
+def test_the_noise_of_batches_is_that_of_all_batches_and_changes_no_path():
+    task = Fixed(Quadratic((1.0, 2.0, 3.0), noise=1.0, batch=4), batches=5, at_once=1)
+    w = {k: x.double() for k, x in task.init(stream(0, "init")).items()}
+    examples = [b.double() for b in task.examples]
+    p = Point(task, w, examples[0])
+    g = torch.stack([Quadratic((1.0, 2.0, 3.0)).hessian().double() @ w["w"] + b.mean(0) for b in examples])
+    found, mean = BatchNoise()(p), g.mean(0)
+    assert found["gradient_l2"] == pytest.approx(float(mean.norm()), rel=1e-6)
+    assert found["gradient_max"] == pytest.approx(float(g.abs().max()), rel=1e-6)
+    assert found["batch_variance"] == pytest.approx(float((g - mean).square().sum(1).mean()), rel=1e-6)
+    assert found["batch_growth"] == pytest.approx(1 + found["batch_variance"] / float(mean.square().sum()), rel=1e-6)
+    assert found["batch_noise_l1"] == pytest.approx(float((g - mean).square().mean(0).sqrt().sum()), rel=1e-6)
+    assert found["whole_loss"] == pytest.approx(float(torch.stack([p.on(b).loss for b in examples]).mean()))
+    assert OnAll(GradientNorms())(p)["gradient_l1"] == pytest.approx(float(mean.abs().sum()), rel=1e-6)
+    ends = [
+        [e.value for e in replace(Run(task, Lr(0.1), 6, 0, every=1), probes=probes).events() if isinstance(e, Row)][-1]
+        for probes in ((), (BatchNoise(),))
+    ]
+    assert ends[0] == ends[1]
+    with pytest.raises(TypeError, match="no fixed examples"):
+        BatchNoise()(Point(Quadratic(), w, None))
+
+
+def test_with_noise_the_bounds_of_the_claim_hold_in_the_mean():
+    """A perceptron at small rates, a batch of its examples at a step."""
+    group = claim.groups("tiny")["perceptron, in batches"]
+    assert {t.name for t in claim.theorems(group)} == {t.name for t in claim.NOISY}
+    (c,) = group
+    assert {a.name for a in c.arms} == {t.arm for t in claim.NOISY}
+    arm = c.arm(claim.DESCENT)
+    small = replace(c, arms=(replace(arm, grid=(0.01, 0.02, 0.04)),), steps=40, every=5)
+    results = executed(lambda known: [*small.runs(known), *tightness.paths(small, small.arms[0], known)])
+    for t in claim.NOISY[:2]:
+        assert min(tightness.looseness(small, t, results)) > 0
+    told = [tightness.constants(small, r, path, 0.01) for r, path in tightness.found(small, arm.name, results)]
+    assert all(x["batch_growth"] >= 1 and x["batch_variance"] > 0 for x in told)

@@ -3,8 +3,9 @@
 A theorem bounds what an optimizer does by constants: smoothness in its norm, the gap to the least loss, the rate. Here
 the constants are measured along the very runs that the bounds speak of, on fixed sets of examples seen all at once, so
 that no noise excuses a gap: a quadratic, heavy-tailed logistic regression, a perceptron on digits and a small
-Transformer. Each bound is held against what happened at the best rate of a grid: how many times looser it is, when the
-constant of the start no longer serves, and when the theorem stops to allow the rate, if it does at all. Descent in
+Transformer; the last two also with one batch of their examples a step, for the theorems with noise, whose constants are
+then exact too. Each bound is held against what happened at the best rate of a grid: how many times looser it is, when
+the constant of the start no longer serves, and when the theorem stops to allow the rate, if it does at all. Descent in
 four norms (Euclidean, by tensors, maximum, spectral: the ideas of gradient descent, Adalayer, sign descent and Muon) is
 ordered by the decrease that its theorem guarantees a step, `|g|*^2 / 2 C`, and by what it reached.
 Sources: the docstrings of `adamantine.guarantees`.
@@ -12,6 +13,7 @@ Sources: the docstrings of `adamantine.guarantees`.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,10 +33,13 @@ from adamantine.guarantees.adam import AdamWithoutMomentum
 from adamantine.guarantees.adam_momentum import AdamWithMomentum
 from adamantine.guarantees.gradient_descent import GradientDescent
 from adamantine.guarantees.noiseless_adam import NoiselessAdam
+from adamantine.guarantees.noisy_descent import NoisyDescent
+from adamantine.guarantees.noisy_sign_descent import NoisySignDescent
 from adamantine.guarantees.normalized_descent import NormalizedDescent
 from adamantine.guarantees.polyak_lojasiewicz_descent import PolyakLojasiewiczDescent
 from adamantine.guarantees.sign_descent import SignDescent
 from adamantine.guarantees.spectral_descent import SpectralDescent
+from adamantine.guarantees.strong_growth_descent import StrongGrowthDescent
 from adamantine.nets.decoder import Decoder
 from adamantine.nets.mlp import Mlp
 from adamantine.optim.adagrad_norm import AdagradNorm
@@ -59,10 +64,12 @@ from adamantine.tightness import (
     NORMS,
     Theorem,
     looseness,
+    noisy,
     outgrown,
     paths,
     silent,
 )
+from adamantine.whole import OnAll
 
 LOOSE = 10.0
 DESCENT, ADAM, MOMENTUM, ADAGRAD = "gradient descent", "Adam without momentum", "Adam", "AdaGrad-norm"
@@ -100,6 +107,19 @@ THEOREMS = (
     Theorem("Adam with momentum and noise", MOMENTUM, AdamWithMomentum(), "smoothness"),
     Theorem("AdaGrad-norm", ADAGRAD, AdagradNormDescent(), "smoothness"),
 )
+# Where a step sees one of the batches only.
+NOISY = (
+    Theorem("SGD, bounded variance", DESCENT, NoisyDescent(), "smoothness"),
+    Theorem("SGD, strong growth", DESCENT, StrongGrowthDescent(), "smoothness"),
+    Theorem("sign descent with noise", NORMS["maximum"][0], NoisySignDescent(), "max_norm_smoothness"),
+    Theorem("Adam with noise", ADAM, AdamWithoutMomentum(), "smoothness"),
+    Theorem("Adam with momentum and noise", MOMENTUM, AdamWithMomentum(), "smoothness"),
+)
+
+
+def theorems(group: tuple[Comparison, ...]) -> tuple[Theorem, ...]:
+    """Those that speak of runs with, or of runs without noise."""
+    return NOISY if noisy(group[0]) else THEOREMS
 
 
 def groups(scale: str) -> dict[str, tuple[Comparison, ...]]:
@@ -120,6 +140,8 @@ def groups(scale: str) -> dict[str, tuple[Comparison, ...]]:
     }
     if scale != "tiny":
         named["Transformer"] = [Fixed(text, 8 if scale == "laptop" else 16)]
+    for k in [k for k in ("perceptron", "Transformer") if k in named]:
+        named[f"{k}, in batches"] = [replace(named[k][0], at_once=1)]
     # From zero, on fixed examples: nothing is drawn. Its least loss lies at infinity: a wider grid ends at rounding.
     alone: dict[str, Any] = {"seeds": 1, "tuning_seeds": 1, "widen": 0}
 
@@ -127,12 +149,13 @@ def groups(scale: str) -> dict[str, tuple[Comparison, ...]]:
         several, metric = len(tasks) > 1, "training" if isinstance(tasks[0], Fixed) else "held_out"
         names = [f"{name}, data {i}" for i in range(len(tasks))] if several else [name]
         own = {"metric": metric, "every": max(1, steps // 16), **(alone if several else setting)}
-        return tuple(Comparison(k, t, _arms(scale), steps, **own) for k, t in zip(names, tasks, strict=True))
+        arms = _arms(scale, getattr(tasks[0], "at_once", 0) > 0)
+        return tuple(Comparison(k, t, arms, steps, **own) for k, t in zip(names, tasks, strict=True))
 
     return {name: made(name, tasks) for name, tasks in named.items()}
 
 
-def _arms(scale: str) -> tuple[Arm, ...]:
+def _arms(scale: str, in_batches: bool) -> tuple[Arm, ...]:
     few = scale == "tiny"
     sweeps = {"starts": 2, "sweeps": 3 if few else 6}
     probes = (
@@ -144,14 +167,17 @@ def _arms(scale: str) -> tuple[Arm, ...]:
         n = 3 if few else 5
         return tuple(float(f"{centre * 4.0 ** (i - n // 2):.4g}") for i in range(n))
 
+    if in_batches:
+        probes = tuple(OnAll(x) for x in probes)
     centres: dict[Norm, float] = {"euclidean": 0.1, "blocks": 4e-3, "maximum": 4e-3, "spectral": 0.04}
-    return (
+    every = (
         Arm(DESCENT, _descent, grid(1.0), probes),
         *(Arm(NORMS[k][0], partial(_steepest, k), grid(x), probes) for k, x in centres.items()),
         Arm(ADAM, _adam, grid(1e-2), probes),
         Arm(MOMENTUM, _momentum, grid(1e-2), probes),
         Arm(ADAGRAD, _adagrad, grid(0.4), probes),
     )
+    return tuple(a for a in every if not in_batches or a.name in {t.arm for t in NOISY})
 
 
 def runs(scale: str, results: Results) -> list[Run]:
@@ -186,18 +212,20 @@ def verdict(scale: str, results: Results) -> Findings:
     """How loose every bound is, and whether the guaranteed decreases order the descents."""
     loose, orders, notes = [], [], []
     for name, group in groups(scale).items():
-        for t in THEOREMS:
+        for t in theorems(group):
             statement = f"The bound of {t.name} exceeds what happened by more than a factor of {LOOSE:g}"
             effect = _over(group, lambda c, t=t: looseness(c, t, results))
             if effect.value < -1e-6:
                 notes.append(f"{name}: the bound of {t.name} lies below what happened: its constants are too small.")
             keys = tuple(k for c in group for k in c.keys(results, t.arm))
             loose.append(above(statement, effect, math.log(LOOSE), "times", name, keys, _times))
+        notes += [note for c in group for note in c.notes(results)]
+        if noisy(group[0]):
+            continue
         statement = "The decrease that theorems guarantee orders descent in four norms as they end"
         keys = tuple(k for c in group for k in c.keys(results))
         effect = _within_one([x for c in group for x in _order(c, results)])
         orders.append(above(statement, effect, 0.0, "Kendall's tau", name, keys))
-        notes += [note for c in group for note in c.notes(results)]
     notes += [
         "Smoothness is the largest at the measured points (every step, or 17 of them) along each run, and from below "
         "(Ritz values, power iteration): true bounds are looser still. The least loss is taken to be zero.",
@@ -243,13 +271,13 @@ def figures(scale: str, results: Results) -> list[Any]:
     rows, orders, curves = [], [], []
     for name, group in groups(scale).items():
         c = group[0]
-        for t in THEOREMS:
+        for t in theorems(group):
             e = _over(group, lambda c, t=t: looseness(c, t, results))
             doubled = _over(group, lambda c, t=t: outgrown(c, t, results)).value
             until = _over(group, lambda c, t=t: silent(c, t, results)).value
             factors = (_times(x) for x in (e.value, e.low, e.high))
             rows.append((name, t.name, _rate(group, t.arm, results), *factors, doubled, until))
-        for k, (arm, _, _) in NORMS.items():
+        for k, (arm, _, _) in () if noisy(c) else NORMS.items():
             ahead = _over(group, lambda c, k=k: guaranteed(c, k, results)).value
             last = _over(group, lambda c, arm=arm: c.last(arm, results)).value
             orders.append((name, arm, _rate(group, arm, results), ahead, last))

@@ -221,7 +221,7 @@ def _notes(all_: list[Intervention]) -> list[str]:
         out.append(f"No change of speed is shown, and nothing is asked of assumptions, for: {', '.join(quiet)}.")
     out.append(
         "A constant that is the same for both optimizers says nothing of the gap between them: what assumptions on "
-        "tasks foretell (blocks, classes, tails) is asked by `block-heterogeneity`, `class-imbalance` and `noise-not-main`."
+        "tasks foretell is asked by the claims `block-heterogeneity`, `class-imbalance` and `noise-not-main`."
     )
     out.append(
         f"Twins are those whose means are within {math.exp(SAME) - 1:.0%}. Where speeds are equal (intervals within "
