@@ -15,6 +15,8 @@ from adamantine.assume.gradient_density import DenseGradient
 from adamantine.assume.max_norm_smoothness import MaxNormSmoothness
 from adamantine.assume.moment_heterogeneity import MomentHeterogeneity
 from adamantine.assume.one_one_norm import OneOneNorm
+from adamantine.assume.one_step_gain import OneStepGain
+from adamantine.assume.sign_gain import SignGain
 from adamantine.assume.smoothness import Smoothness
 from adamantine.assume.update_orthogonality import OrthogonalUpdate
 from adamantine.explaining import board, boards
@@ -30,6 +32,7 @@ from adamantine.optim.momentum import Ema
 from adamantine.optim.rotations import BlockHaar
 from adamantine.optim.second_moment import Rms
 from adamantine.optim.svd_basis import SvdBasis
+from adamantine.pieces import Pieces
 from adamantine.point import Point, stream
 from adamantine.result import Results
 from adamantine.tasks.quadratic import Quadratic, power_law
@@ -245,3 +248,28 @@ def test_the_concordance_alone_is_that_of_the_score():
     for larger in ("slower", "faster"):
         assert board.tau(x, y, larger) == board.score(x, y, larger, rng, draws=10).tau
     assert math.isnan(board.tau(np.ones((12, 2)), y, "slower"))
+
+
+def test_batches_apart_take_the_noise_out_of_squared_slopes():
+    """At a noise as large as the gradient: one batch of all examples is biased, products of different ones are not."""
+    task = Quadratic(tuple(np.linspace(0.5, 2, 8).tolist()), "identity", noise=3.0, batch=2, matrix=(3, 2))
+    w = tree.place(task.init(stream(0, "init")), "cpu", torch.float64)
+    h, g = task.hessian().double(), task.hessian().double() @ tree.flat(w)
+    u = tree.like(torch.arange(1.0, 9.0, dtype=torch.float64), w)
+    draw, found, blunt, signs = task.source(stream(0, "data")), [], [], []
+    for _ in range(1500):
+        p = Point(task, w, Pieces(tuple(draw(w).double() for _ in range(3)))).after(u, (), None)
+        found.append(OneStepGain()(p)["one_step_gain"])
+        blunt.append(OneStepGain()(p.on(torch.cat(p.batch.batches)).after(u, (), None))["one_step_gain"])
+        signs.append(SignGain()(p)["sign_gain"])
+    v = tree.flat(u)
+    exact, slack = float((g @ v) ** 2 / (2 * v @ h @ v)), 4 * np.std(found) / 1500**0.5
+    assert np.mean(found) == pytest.approx(exact, abs=slack)
+    assert np.mean(blunt) > exact + 2 * slack
+    # What signs of one noisy batch gain on average: less than those of the gradient.
+    mean = []
+    for _ in range(4000):
+        s = (g + 3.0 * draw(w).double().mean(0)).sign()
+        mean.append([float((g @ s) ** 2), float(2 * s @ h @ s)])
+    wanted = np.array(mean).mean(0)
+    assert np.mean(signs) == pytest.approx(wanted[0] / wanted[1], rel=0.15)

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from adamantine import tree
-from adamantine.assume.one_step_gain import gain_of
+from adamantine.assume.one_step_gain import gain_of, squared
+from adamantine.pieces import pieces
 from adamantine.point import Point
 
 
@@ -16,7 +18,9 @@ class SignGain:
     gradient.
 
     A candidate of this package's: it needs no optimizer, joins gradient density and curvature along the signs, and is a
-    property of the basis. Infinite where `s' H s` is not positive. One Hessian-vector product.
+    property of the basis. Infinite where `s' H s` is not positive. One Hessian-vector product. The noise of a batch
+    adds to `|g|_1`; where the point's batch is in three `Pieces` or more, signs come from one of them and the squared
+    slope from products of different others, each in turn, for a product a piece, and the bias is gone.
     """
 
     statement: ClassVar[str] = "f(w) - min_t f(w - t sign g) <= |g|_1^2 / (2 s' H s) up to third order"
@@ -31,10 +35,18 @@ class SignGain:
 
     def __call__(self, p: Point) -> dict[str, float]:
         """`sign_gain`."""
-        s = {k: x.sign() for k, x in p.grad.items()}
-        return {"sign_gain": gain_of(float(tree.dot(p.grad, s)), float(tree.dot(s, p.hvp(s))))}
+        parts = pieces(p.batch)
+        if len(parts) < 3:
+            s = tree.each(torch.sign, p.grad)
+            return {"sign_gain": gain_of(float(tree.dot(p.grad, s)) ** 2, float(tree.dot(s, p.hvp(s))))}
+        grads, squares, curvatures = [p.on(x).grad for x in parts], 0.0, 0.0
+        for i, g in enumerate(grads):
+            s = tree.each(torch.sign, g)
+            squares += squared([float(tree.dot(other, s)) for j, other in enumerate(grads) if j != i])
+            curvatures += float(tree.dot(s, p.hvp(s)))
+        return {"sign_gain": gain_of(squares, curvatures)}
 
     def on_quadratic(self, p: Point, h: Tensor) -> dict[str, float]:
         """From the matrix."""
         g = tree.flat(p.grad)
-        return {"sign_gain": gain_of(float(g.abs().sum()), float(g.sign() @ h @ g.sign()))}
+        return {"sign_gain": gain_of(float(g.abs().sum()) ** 2, float(g.sign() @ h @ g.sign()))}

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from adamantine import stats
+from adamantine.assume.one_step_gain import OneStepGain
+from adamantine.assume.sign_gain import SignGain
 from adamantine.comparison import Comparison
 from adamantine.data.glyphs import Glyphs
 from adamantine.explaining.arms import REFERENCE, arms
@@ -27,6 +29,7 @@ from adamantine.tasks.language import Language
 
 CHEAP = 12  # oracle calls up to which a constant is measured along every arm's own path
 HALF = 0.5  # of training: where the reference stands then is what all are timed to
+SQUARES, PIECES, APART = (OneStepGain, SignGain), 4, "independent batches: "
 TRIVIAL = {"cosine": "faster", "agreement": "faster"}
 
 
@@ -52,6 +55,11 @@ class Board:
             )
             for seed in range(self.measured)
         ]
+
+    def independent(self, results: Results) -> list[Run]:
+        """The same for what squares a slope, from batches apart: without the noise that one batch adds."""
+        probe = Shared(self._parts(0), tuple(x() for x in SQUARES), self.warm, PIECES)
+        return [dataclasses.replace(r, probes=(probe,)) for r in self.shared(results)[:1]]
 
     def _parts(self, seed: int) -> tuple[tuple[str, Any], ...]:
         return tuple((a.name, a.make(a.grid[len(a.grid) // 2], seed)) for a in self.comparison.arms)
@@ -121,7 +129,9 @@ def _glyphs(net: Any, batch: int = 64) -> Images:
 
 def runs(scale: str, results: Results) -> list[Run]:
     """Tuning and reporting of every arm, and the runs in which all are measured."""
-    return [run for b in boards(scale) for run in (*b.comparison.runs(results), *b.shared(results))]
+    found = boards(scale)
+    measured = [run for b in found for run in (*b.shared(results), *b.independent(results))]
+    return [run for b in found for run in b.comparison.runs(results)] + measured
 
 
 def expected(scale: str) -> int:
@@ -161,6 +171,10 @@ def predictors(b: Board, results: Results) -> dict[str, tuple[np.ndarray, str]]:
     for name, larger in {**{x.__name__: x.larger for x in b.measures}, **TRIVIAL}.items():
         rows = [np.concatenate([r.series(f"{name}/{a.name}")[1] for r in told]) for a in c.arms]
         found[name] = np.array(rows), larger
+    again = [r for r in (results.get(run) for run in b.independent(results)) if r is not None]
+    for x in SQUARES:
+        rows = [np.concatenate([r.series(f"{x.__name__}/{a.name}")[1] for r in again]) for a in c.arms] if again else []
+        found[f"{APART}{x.__name__}"] = np.array(rows), x.larger
     for x in cheap():
         series = [[r.series(x.__name__)[1] for r in c.results(a.name, results)] for a in c.arms]
         found[f"own: {x.__name__}"] = np.array([[_middle(s) for s in row] for row in series]), x.larger
