@@ -96,6 +96,8 @@ def test_transfer_takes_the_best_of_the_other_tasks():
     assert found["one"] == ("b", pytest.approx(0.75), 0.1)
     assert found["two"] == ("a", pytest.approx(0.6), 0.2)
     assert board.transfer({"one": scores["one"]})["one"][0] == ""
+    scores["one"]["here only"] = s(1.0)  # not told elsewhere: it takes no part
+    assert board.transfer(scores) == found
 
 
 def test_luck_grows_with_the_number_tried():

@@ -84,7 +84,7 @@ def transfer(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, tuple[str, 
     out = {}
     for task in scores:
         others = [scores[t] for t in scores if t != task]
-        names = [k for k in scores[task] if all(math.isfinite(s[k].tau) for s in others)]
+        names = [k for k in scores[task] if all(k in s and math.isfinite(s[k].tau) for s in others)]
         if not others or not names:
             out[task] = ("", math.nan, math.nan)
             continue
