@@ -19,6 +19,7 @@ from adamantine.whole import BatchNoise
 
 BETA1, BETA2, EPS, FIRST = 0.9, 0.99, 1e-8, 0.1
 GROWN = 2.0
+# Of each norm: the arm, the measured constant of smoothness, and the dual norm of the gradient.
 NORMS: dict[Norm, tuple[str, str, str]] = {
     "euclidean": ("normalized descent", "smoothness", "gradient_l2"),
     "blocks": ("descent by tensors", "blockwise_smoothness", "gradient_blocks"),

@@ -9,6 +9,5 @@ the first of the numbers is larger, "slower" or "faster". `on_quadratic(p, h)` g
 `h`, or `on_examples(p, g)` where the gradients of the examples are the rows of `g`, `[B, d]`: the tests hold every
 assumption to it, and to its symmetry. `scales(p)`, where an assumption has several constants, are the quantities
 that all but the additive one multiply; its first number is what it bounds over the first of them. Where `local` is
-False the number depends on the loss elsewhere too, and the
-closed form is that of a quadratic.
+False the number depends on the loss elsewhere too, and the closed form is that of a quadratic.
 """

@@ -66,6 +66,6 @@ class BlockEnergy:
         out: dict[str, float] = {}
         for k, x in p.w.items():
             n = x.numel()
-            out[f"block_energy/{k}"] = n * found.diagonal + n * (n - 1) * (found.other if n > 1 else 0.0)
+            out[f"block_energy/{k}"] = n * found.diagonal + n * (n - 1) * found.other
         whole = {"block_energy": float(sum(out.values()))}
         return whole | (out if len(out) > 1 else {})

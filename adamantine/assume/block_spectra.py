@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adamantine import tree
 from adamantine.point import Point
+from adamantine.solvers.estimate import jackknife_error
 from adamantine.solvers.operator import hessian
 from adamantine.solvers.quadrature import density
 
@@ -70,8 +71,8 @@ class BlockSpectra:
         # Exact blocks have one row, which stays where a start of the others is left out.
         left = [_told([_without(x, i) for x in nodes], [_without(x, i) for x in weights]) for i in starts]
         for key in ("", "/size"):
-            x = np.array([told[f"block_spectra{key}"] for told in left])
-            out[f"block_spectra_error{key}"] = float(np.sqrt((len(x) - 1) / len(x) * ((x - x.mean()) ** 2).sum()))
+            without = torch.tensor([told[f"block_spectra{key}"] for told in left], dtype=torch.float64)
+            out[f"block_spectra_error{key}"] = float(jackknife_error(without))
         return out
 
     def _spectra(self, p: Point) -> tuple[np.ndarray, np.ndarray]:

@@ -30,4 +30,4 @@ def entries(p: Point, probes: int) -> Entries:
         squares.append(float(image.square().sum()))
     square = (sum(traces) ** 2 - sum(x * x for x in traces)) / (probes * (probes - 1))
     r, d = square / (sum(squares) / probes or math.nan), a.size
-    return Entries((r + 2) / (d * (d + 2)), (d - r) / (d * (d - 1 or math.nan) * (d + 2)), d)
+    return Entries((r + 2) / (d * (d + 2)), (d - r) / (d * (d - 1) * (d + 2)) if d > 1 else 0.0, d)

@@ -17,13 +17,12 @@ from adamantine import retest, stats
 from adamantine.assume.block_spectra import BlockSpectra
 from adamantine.comparison import Comparison
 from adamantine.evidence import above
-from adamantine.explaining.block_order import ADAM, DESCENT, quadratics
+from adamantine.explaining.block_order import ADAM, DESCENT, LEAST, quadratics
+from adamantine.explaining.intervention import gap
 from adamantine.finding import Findings, Table
 from adamantine.optim.lr import Lr
 from adamantine.result import Results
 from adamantine.run import Run
-
-LEAST = 1e-10  # below which a loss is taken for solved
 
 
 def starts(c: Comparison) -> list[Run]:
@@ -41,12 +40,6 @@ def expected(scale: str) -> int:
     """About how many runs there are, if no grid is widened."""
     own = quadratics(scale)
     return sum(len(c.arms) * (c.tuning_seeds * len(c.arms[0].grid) + c.seeds) for c in own) + retest.expected(scale)
-
-
-def _gap(c: Comparison, results: Results) -> list[float]:
-    """Log of gradient descent's final loss over Adam's."""
-    ends = zip(c.last(DESCENT, results), c.last(ADAM, results), strict=True)
-    return [math.log(max(a, LEAST) / max(b, LEAST)) for a, b in ends]
 
 
 def _heterogeneity(c: Comparison, results: Results) -> list[float]:
@@ -72,7 +65,7 @@ def _between(c: Comparison, results: Results) -> list[float]:
 def verdict(scale: str, results: Results) -> Findings:
     """The quadratics, and the networks."""
     sorted_, dealt = quadratics(scale)
-    one, other = _gap(sorted_, results), _gap(dealt, results)
+    one, other = (gap(c, ADAM, DESCENT, LEAST, results) for c in (sorted_, dealt))
     both = (*sorted_.keys(results), *dealt.keys(results))
     found = [
         above(

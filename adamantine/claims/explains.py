@@ -137,13 +137,18 @@ def figures(scale: str, results: Results) -> list[Any]:
 def _heat(scores: dict[str, dict[str, Score]]) -> Heat:
     names = dict.fromkeys(k for s in scores.values() for k in s)
     taus = {k: [s[k].tau if k in s else math.nan for s in scores.values()] for k in names}
-    ordered = sorted(names, key=lambda k: -np.nanmean(taus[k]) if not np.isnan(taus[k]).all() else 2.0)
     caption = (
         "Kendall's tau with the slow-down, over pairs of arms whose speeds differ, counted so that 1 is what theory "
         "says. First measured at one place for all arms; own: along each arm's own path."
     )
-    values = tuple(tuple(taus[k]) for k in ordered)
-    return Heat("The board", caption, "", "", tuple(scores), tuple(ordered), values, "tau", "diverging")
+    return _ordered("The board", caption, tuple(scores), taus)
+
+
+def _ordered(title: str, caption: str, columns: tuple[str, ...], taus: dict[str, list[float]]) -> Heat:
+    """A row a predictor, the one with the largest mean first, those without any last."""
+    rows = sorted(taus, key=lambda k: -np.nanmean(taus[k]) if not np.isnan(taus[k]).all() else 2.0)
+    values = tuple(tuple(taus[k]) for k in rows)
+    return Heat(title, caption, "", "", columns, tuple(rows), values, "tau", "diverging")
 
 
 def _parts(found: tuple[Board, ...], scores: dict[str, dict[str, Score]], results: Results) -> Heat:
@@ -162,13 +167,11 @@ def _parts(found: tuple[Board, ...], scores: dict[str, dict[str, Score]], result
             for of, stage in asked.values():
                 own = x if stage is None else x[:, [stage]] if stage < x.shape[1] and not k.startswith("own") else None
                 taus[k].append(math.nan if own is None else board.tau(own, of, larger))
-    ordered = sorted(names, key=lambda k: -np.nanmean(taus[k]) if not np.isnan(taus[k]).all() else 2.0)
     caption = (
         "Kendall's tau with the rate at which arms train (what lasts), with the offset (what they lose once), and with "
         "the slow-down for constants of one stage of training only, early to late."
     )
-    values = tuple(tuple(taus[k]) for k in ordered)
-    return Heat("What of speed, and when", caption, "", "", tuple(columns), tuple(ordered), values, "tau", "diverging")
+    return _ordered("What of speed, and when", caption, tuple(columns), taus)
 
 
 def _scatter(b: Board, scores: dict[str, Score], results: Results) -> Figure:

@@ -73,7 +73,6 @@ from adamantine.whole import OnAll
 
 LOOSE = 10.0
 DESCENT, ADAM, MOMENTUM, ADAGRAD = "gradient descent", "Adam without momentum", "Adam", "AdaGrad-norm"
-# Of each norm: the arm, the measured constant of smoothness, and the dual norm of the gradient.
 
 
 def _descent(rate: float, seed: int) -> Part:

@@ -43,7 +43,6 @@ from adamantine.run import Run
 from adamantine.stats import Effect
 
 SAME = 0.1  # of the log of steps; an interval within it counts as equal speed
-LEAST = 1e-10, 1e-3  # losses below which a quadratic, or a network on a fixed set, is taken for fitted
 SHARE = 0.25  # of a constant's deviation over arms, within which constants count as equal
 FORCED = "singular values to 0"
 SEEDS = 3  # in which constants are measured
@@ -51,12 +50,12 @@ KINDS = 3  # of intervention, below which an assumption is not judged
 Side = list[Comparison]
 
 
-def contrasts(scale: str) -> dict[tuple[str, str, str], tuple[str, str, Side, Side]]:
-    """By kind, task and statement: the fast arm, the slow one, where the gap should be large, and where small."""
+def contrasts(scale: str) -> dict[tuple[str, str, str], tuple[str, str, float, Side, Side]]:
+    """By kind, task and statement: the fast arm, the slow one, the least loss, where the gap is large, where small."""
     texts = batch_share.comparisons(scale)
     shares = {
         ("all examples at once", k, "Without noise SGD is further behind Adam than with it"): (
-            batch_share.ADAM, batch_share.SGD, [x[-1]], [x[0]],
+            batch_share.ADAM, batch_share.SGD, batch_share.LEAST, [x[-1]], [x[0]],
         )
         for k, x in texts.items()
     }  # fmt: skip
@@ -65,9 +64,9 @@ def contrasts(scale: str) -> dict[tuple[str, str, str], tuple[str, str, Side, Si
     classes = ("classes balanced", "logistic regression", "With heavy-tailed classes SGD is further behind Adam")
     blocks = ("blocks sorted", "quadratic", "With sorted blocks gradient descent is further behind Adam")
     return {
-        classes: (class_balance.ADAM, class_balance.SGD, heavy, even),
+        classes: (class_balance.ADAM, class_balance.SGD, batch_share.LEAST, heavy, even),
         **shares,
-        blocks: (block_order.ADAM, block_order.DESCENT, [sorted_], [dealt]),
+        blocks: (block_order.ADAM, block_order.DESCENT, block_order.LEAST, [sorted_], [dealt]),
     }
 
 
@@ -81,7 +80,7 @@ def runs(scale: str, results: Results) -> list[Run]:
     turned = network_turned.comparison(scale).runs(results)
     turned += [r for found in network_turned.measured(scale, results).values() for r in found]
     out = [*runs_of_boards(scale, results), *turned]
-    for fast, slow_, one, other in contrasts(scale).values():
+    for fast, slow_, _, one, other in contrasts(scale).values():
         for c in (*one, *other):
             out += [*c.runs(results), *_constants(scale, c, fast, slow_, results)]
     return out
@@ -89,7 +88,7 @@ def runs(scale: str, results: Results) -> list[Run]:
 
 def expected(scale: str) -> int:
     """About how many runs there are, if no grid is widened."""
-    own = [c for _, _, one, other in contrasts(scale).values() for c in (*one, *other)]
+    own = [c for _, _, _, one, other in contrasts(scale).values() for c in (*one, *other)]
     cs = [network_turned.comparison(scale), *own]
     return expected_of_boards(scale) + sum(
         len(c.arms) * (c.tuning_seeds * len(c.arms[0].grid) + c.seeds) + 2 * SEEDS for c in cs
@@ -99,10 +98,9 @@ def expected(scale: str) -> int:
 def found(scale: str, results: Results) -> list[Intervention]:
     """All interventions, with what happened and what was said."""
     out = [_turned(scale, results)]
-    for (kind, task, statement), (fast, slow_, one, other) in contrasts(scale).items():
+    for (kind, task, statement), (fast, slow_, least, one, other) in contrasts(scale).items():
         gaps, words = [], []
         for side in (one, other):
-            least = LEAST[0] if kind == "blocks sorted" else LEAST[1]
             gaps.append([x for c in side for x in gap(c, fast, slow_, least, results)])
             asked = [r for c in side for r in _constants(scale, c, fast, slow_, results)]
             words.append(said(asked, results))

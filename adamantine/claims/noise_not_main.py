@@ -12,13 +12,13 @@ from typing import Any
 from adamantine import stats
 from adamantine.comparison import Comparison
 from adamantine.evidence import above
-from adamantine.explaining.batch_share import ADAM, SGD, SIGN, comparisons
+from adamantine.explaining import intervention
+from adamantine.explaining.batch_share import ADAM, LEAST, SGD, SIGN, comparisons
 from adamantine.finding import Curve, Figure, Findings, Table
 from adamantine.result import Results
 from adamantine.run import Run
 
 CLOSED = 0.5  # of the gap
-LEAST = 1e-3  # nats, below which a loss is taken for fitted
 
 
 def runs(scale: str, results: Results) -> list[Run]:
@@ -34,8 +34,7 @@ def expected(scale: str) -> int:
 
 def gap(c: Comparison, results: Results, other: str = ADAM) -> list[float]:
     """Log of SGD's final training loss over the other's, by seed."""
-    ends = zip(c.last(SGD, results), c.last(other, results), strict=True)
-    return [math.log(max(a, LEAST) / max(b, LEAST)) for a, b in ends]
+    return intervention.gap(c, other, SGD, LEAST, results)
 
 
 def verdict(scale: str, results: Results) -> Findings:

@@ -16,6 +16,7 @@ from adamantine.tasks.images import Images
 from adamantine.tasks.language import Language
 
 ADAM, SGD, SIGN = "Adam", "SGD", "Signum"
+LEAST = 1e-3  # nats, below which a loss is taken for fitted
 
 
 def _adam(rate: float, seed: int) -> Part:

@@ -13,6 +13,7 @@ from adamantine.part import Part
 from adamantine.tasks.quadratic import Quadratic
 
 ADAM, DESCENT = "Adam", "gradient descent"
+LEAST = 1e-10  # below which a loss is taken for solved
 BLOCKS = {
     "heterogeneous": (1.0, 2.0, 3.0, 99.0, 100.0, 101.0, 4998.0, 4999.0, 5000.0),
     "homogeneous": (1.0, 99.0, 4998.0, 2.0, 100.0, 4999.0, 3.0, 101.0, 5000.0),
